@@ -30,8 +30,8 @@ async def _sliced(views: Iterable[memoryview]) -> AsyncIterator[memoryview]:
 
 
 class Sink(Protocol):
-    """Where a received body goes. `take` hands out the buffer for the next slice (at most `length` bytes, at least
-    one); `give` is told when it is filled. Either may wait, and so slows the sender, or raise, and so ends the call."""
+    """Where a received body goes. `take` hands out the buffer for the next slice, exactly `length` bytes (1 to 1 MiB);
+    `give` is told when it is filled. Either may wait, and so slows the sender, or raise, and so ends the call."""
 
     async def take(self, length: int) -> memoryview: ...
 

@@ -1,0 +1,189 @@
+"""All connections of this process to its peers: one control link and a few bulk links a peer, dialled when needed."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import stamina
+import stamina.instrumentation
+
+from roost.core.cluster import Address
+from roost.core.errors import NotAdmitted, RoostError, Unreachable
+from roost.core.ids import NodeId
+from roost.core.runtime import Runtime
+from roost.net.body import Body, Sink
+from roost.net.link import Link
+from roost.net.stream import Network
+from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
+
+BULK_LINKS_MAX = 4
+DIAL_ATTEMPTS = 3
+REFUSAL_S = 1.0
+"""After a failed dial a peer is not dialled again for this long: whoever asks meanwhile gets the same error at once."""
+
+stamina.instrumentation.set_on_retry_hooks([])
+
+Resolve = Callable[[NodeId], Sequence[Address]]
+Worked = Callable[[NodeId, Address], None]
+
+
+@dataclass(slots=True)
+class _PeerLinks:
+    control: Link | None = None
+    dialling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    idle: list[Link] = field(default_factory=list)
+    busy: set[Link] = field(default_factory=set)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BULK_LINKS_MAX))
+    refused: RoostError | None = None
+    refused_at: float = 0.0
+    worked: Address | None = None
+
+
+def _refused_at_once(error: Exception) -> bool:
+    """Whether dialling again soon may help: a refused or broken connection, not one that timed out."""
+    return type(error) is Unreachable
+
+
+class Links:
+    """Calls to peers by node id.
+
+    `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered. Requests with a
+    body to or fro go over an exclusive bulk link (`bulk=True`), so that no transfer delays the small ones.
+    """
+
+    def __init__(
+        self, runtime: Runtime, network: Network, *, hello: Hello, resolve: Resolve, worked: Worked | None = None
+    ) -> None:
+        self._runtime = runtime
+        self._network = network
+        self._hello = hello
+        self._resolve = resolve
+        self._worked = worked
+        self._peers: dict[NodeId, _PeerLinks] = {}
+        self._closed = False
+
+    async def call(
+        self, node: NodeId, request: AnyRequest, *, body: Body | None = None, sink: Sink | None = None,
+        bulk: bool = False,
+    ) -> AnyAnswer:  # fmt: skip
+        """Ask `node` and return its answer. Raises what it reports, Unreachable, Stalled or NotAdmitted.
+
+        A small request on a connection that turns out to be dead is asked once more on a new one; one that carries
+        bytes is not, because its caller knows better where else to send them.
+        """
+        if bulk:
+            return await self._call_bulk(node, request, body, sink)
+        link, fresh = await self._control(node)
+        try:
+            return await link.call(request, body=body, sink=sink)
+        except Unreachable:
+            if fresh or link.usable or body is not None or sink is not None:
+                raise
+        link, _ = await self._control(node)
+        return await link.call(request)
+
+    async def _call_bulk(self, node: NodeId, request: AnyRequest, body: Body | None, sink: Sink | None) -> AnyAnswer:
+        peer = self._peer(node)
+        async with peer.places:
+            link = None
+            while peer.idle and link is None:
+                candidate = peer.idle.pop()
+                link = candidate if candidate.usable else None
+            if link is None:
+                link = await self._dial(node, peer, exclusive=True)
+            peer.busy.add(link)
+            try:
+                return await link.call(request, body=body, sink=sink)
+            finally:
+                peer.busy.discard(link)
+                if link.usable and not self._closed:
+                    peer.idle.append(link)
+
+    async def reach(self, nodes: Iterable[NodeId], *, within_s: float = 5.0) -> dict[NodeId, RoostError | None]:
+        """Ping all `nodes` at once; per node None, or why it did not answer within `within_s`."""
+
+        async def one(node: NodeId) -> RoostError | None:
+            try:
+                async with self._runtime.timeout(within_s):
+                    await self.call(node, Ping())
+            except TimeoutError:
+                return Unreachable(f"node {node[:8]} did not answer within {within_s:g} s")
+            except RoostError as error:
+                return error
+            return None
+
+        order = sorted(set(nodes))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(node)) for node in order]
+        return dict(zip(order, (task.result() for task in tasks), strict=True))
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """The address at which `node` last answered us, if it did."""
+        return self._peer(node).worked
+
+    def _peer(self, node: NodeId) -> _PeerLinks:
+        return self._peers.setdefault(node, _PeerLinks())
+
+    async def _control(self, node: NodeId) -> tuple[Link, bool]:
+        peer = self._peer(node)
+        async with peer.dialling:
+            if peer.control is not None and peer.control.usable:
+                return peer.control, False
+            peer.control = await self._dial(node, peer, exclusive=False)
+            return peer.control, True
+
+    async def _dial(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
+        """A new link, by the first address that answers as `node`; all are tried, with backoff, a few times."""
+        if self._closed:
+            raise Unreachable("this process is closing its connections")
+        if peer.refused is not None and self._runtime.now() - peer.refused_at < REFUSAL_S:
+            raise peer.refused
+        try:
+            async for attempt in stamina.retry_context(
+                on=_refused_at_once,
+                attempts=DIAL_ATTEMPTS,
+                timeout=None,
+                wait_initial=0.05,
+                wait_max=1.0,
+                wait_jitter=0.1,
+            ):
+                with attempt:
+                    link = await self._dial_once(node, peer, exclusive=exclusive)
+                    peer.refused = None
+                    return link
+        except RoostError as error:
+            peer.refused, peer.refused_at = error, self._runtime.now()
+            raise
+        raise AssertionError("the last attempt either returns or raises")
+
+    async def _dial_once(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
+        known = list(self._resolve(node))
+        addresses = ([peer.worked] if peer.worked in known else []) + [a for a in known if a != peer.worked]
+        error: RoostError = Unreachable(f"no address of node {node[:8]} is known", hint="see: roost nodes")
+        for address in addresses:
+            try:
+                link = await Link.open(
+                    self._runtime, self._network, address, expect=node, hello=self._hello, exclusive=exclusive
+                )
+            except NotAdmitted:
+                raise
+            except RoostError as raised:
+                error = raised
+                continue
+            if self._closed:
+                link.abort()
+                raise Unreachable("this process is closing its connections")
+            if peer.worked != address:
+                peer.worked = address
+                if self._worked is not None:
+                    self._worked(node, address)
+            return link
+        raise error
+
+    async def close(self) -> None:
+        """Break all links and wait for their tasks. Idempotent."""
+        self._closed = True
+        for peer in self._peers.values():
+            for link in [*peer.idle, *peer.busy, *([peer.control] if peer.control else [])]:
+                await link.close()
+        self._peers.clear()

@@ -1,0 +1,252 @@
+"""The server's end of a connection: requests to handlers, *busy* every second, and limits on everything a peer may
+hold."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from roost.core.cluster import Address
+from roost.core.errors import Failed, ProtocolError, RoostError, Unreachable, Unsupported
+from roost.core.runtime import Runtime
+from roost.net.body import Body, Sink
+from roost.net.channel import Channel
+from roost.net.link import error_of, trouble_of
+from roost.net.stream import Listener, Network, Peer, Stream
+from roost.wire.connection import (
+    BodyEnded,
+    CancelReceived,
+    Connection,
+    Event,
+    HelloReceived,
+    RequestReceived,
+    Role,
+    UnknownRequest,
+)
+from roost.wire.messages import AnyAnswer, AnyRequest, Hello
+
+GREETING_LIMIT_S = 5.0
+IDLE_LIMIT_S = 300.0
+SLICE_LIMIT_S = 30.0
+BUSY_EVERY_S = 1.0
+CONNECTIONS_MAX = 2048
+CONNECTIONS_PER_PEER_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a handler answers: the message, and the body that follows it."""
+
+    answer: AnyAnswer
+    body: Body | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One request being worked on."""
+
+    request: AnyRequest
+    peer: Peer
+    _take_body: Callable[["Call", Sink], Awaitable[None]]
+    progress: int = 0
+    """Grows while the work moves; told to the client with every *busy*."""
+    _sink: Sink | None = None
+    _received: asyncio.Future[None] | None = None
+    _task: asyncio.Task[None] | None = field(default=None)
+
+    async def receive_body(self, sink: Sink) -> None:
+        """Let the client send the body it announced, into `sink`; returns when all of it was given to the sink.
+        Raises what the sink raises, what the client reports, or Unreachable."""
+        await self._take_body(self, sink)
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+Handlers = Mapping[type, Handler]
+Greeting = Callable[[Peer], Hello]
+
+
+class Server:
+    """Serves connections with `handlers`, one per kind of request; kinds without one are answered *unsupported*.
+
+    `greeting` makes our Hello for a peer. `refuse` looks at a peer right after the handshake and may raise NotAdmitted.
+    """
+
+    def __init__(
+        self, runtime: Runtime, handlers: Handlers, *, greeting: Greeting, refuse: Callable[[Peer], None] | None = None
+    ) -> None:
+        self._runtime = runtime
+        self._handlers = handlers
+        self._greeting = greeting
+        self._refuse = refuse
+        self._open: dict[Stream, str] = {}
+
+    async def listen(self, network: Network, address: Address) -> Listener:
+        """Accept peers at `address`. Raises Busy when the port is taken."""
+        return await network.listen(address, self.serve)
+
+    async def serve(self, stream: Stream) -> None:
+        """Serve one connection to its end. Never raises for what the peer does."""
+        who = stream.peer.node_id or stream.peer.address.host
+        mine = sum(1 for other in self._open.values() if other == who)
+        if len(self._open) >= CONNECTIONS_MAX or mine >= CONNECTIONS_PER_PEER_MAX:
+            stream.abort()
+            return
+        self._open[stream] = who
+        try:
+            if self._refuse is not None:
+                self._refuse(stream.peer)
+            await _Served(self._runtime, stream, self._handlers, self._greeting(stream.peer)).run()
+        except RoostError:
+            pass  # the connection is over; whoever called has its own side of the story
+        finally:
+            self._open.pop(stream, None)
+            stream.abort()
+
+    def drop(self, node_id: str) -> None:
+        """Break all connections of one peer."""
+        for stream in [stream for stream, who in self._open.items() if who == node_id]:
+            stream.abort()
+
+
+class _Served:
+    """One connection while it is served."""
+
+    def __init__(self, runtime: Runtime, stream: Stream, handlers: Handlers, hello: Hello) -> None:
+        self._runtime = runtime
+        self._stream = stream
+        self._handlers = handlers
+        self._hello = hello
+        self._connection = Connection(Role.SERVER, admitted=stream.peer.node_id is not None)
+        self._channel = Channel(runtime, stream, self._connection)
+        self._calls: dict[int, Call] = {}
+        self._work = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                ticker = group.create_task(self._tick())
+                try:
+                    await self._read(group)
+                finally:
+                    ticker.cancel()
+                    for call in self._calls.values():
+                        if call._task is not None:
+                            call._task.cancel()
+        except* RoostError as errors:
+            raise Unreachable(f"connection to {self._stream.peer.address} ended") from errors
+
+    async def _read(self, group: asyncio.TaskGroup) -> None:
+        await self._send(lambda: self._connection.hello(self._hello))
+        greeted = False
+        while True:
+            limit = GREETING_LIMIT_S if not greeted else IDLE_LIMIT_S
+            if any(call._received is not None and not call._received.done() for call in self._calls.values()):
+                limit = SLICE_LIMIT_S
+            event = await self._next(limit)
+            if isinstance(event, HelloReceived):
+                greeted = True
+            elif isinstance(event, RequestReceived):
+                self._begin(group, event)
+            elif isinstance(event, UnknownRequest):
+                error = Unsupported(f"a request this release does not know: {event.reason}", hint="update this machine")
+                await self._send(functools.partial(self._connection.error, event.request_id, trouble_of(error)))
+            elif event is not None:
+                self._on(event)
+
+    async def _next(self, limit_s: float) -> Event | None:
+        def sink_of(request_id: int) -> Sink | None:
+            call = self._calls.get(request_id)
+            return call._sink if call else None
+
+        return await self._channel.next_event(sink_of, self._sink_failed, silence_max_s=limit_s)
+
+    def _begin(self, group: asyncio.TaskGroup, event: RequestReceived) -> None:
+        async def take_body(call: Call, sink: Sink) -> None:
+            call._sink = sink
+            call._received = asyncio.get_running_loop().create_future()
+            await self._send(lambda: self._connection.proceed(event.request_id))
+            await call._received
+
+        call = Call(event.request, self._stream.peer, take_body)
+        self._calls[event.request_id] = call
+        call._task = group.create_task(self._handle(event.request_id, call))
+        self._work.set()
+
+    def _on(self, event: Event) -> None:
+        call = self._calls.get(getattr(event, "request_id", -1))
+        if call is None:
+            return
+        if isinstance(event, CancelReceived) and call._task is not None:
+            call._task.cancel()
+        elif isinstance(event, BodyEnded) and call._received is not None and not call._received.done():
+            if event.trouble is None:
+                call._received.set_result(None)
+            else:
+                call._received.set_exception(error_of(event.trouble))
+
+    def _sink_failed(self, request_id: int, error: RoostError) -> None:
+        call = self._calls.get(request_id)
+        if call is not None:
+            call._sink = None
+            if call._received is not None and not call._received.done():
+                call._received.set_exception(error)
+
+    async def _handle(self, request_id: int, call: Call) -> None:
+        try:
+            handler = self._handlers.get(type(call.request))
+            if handler is None:
+                raise Unsupported(f"{type(call.request).__name__} is not served here", hint="see: roost nodes")
+            reply = await handler(call)
+            await self._answer(request_id, call, reply)
+        except ProtocolError:
+            raise
+        except RoostError as raised:
+            error = raised
+            await self._send(lambda: self._error_frame(request_id, error))
+        except (MemoryError, OSError, ValueError) as raised:
+            failed = Failed(f"{type(call.request).__name__} failed there: {raised}", hint="see that node's log")
+            await self._send(lambda: self._error_frame(request_id, failed))
+        finally:
+            self._calls.pop(request_id, None)
+
+    def _error_frame(self, request_id: int, error: RoostError) -> bytes:
+        return self._connection.error(request_id, trouble_of(error)) if self._connection.owes(request_id) else b""
+
+    async def _answer(self, request_id: int, call: Call, reply: Reply) -> None:
+        connection = self._connection
+        length = reply.body.length if reply.body is not None else None
+        await self._send(lambda: connection.answer(request_id, reply.answer, body_length=length))
+        if reply.body is None:
+            return
+        try:
+            async for piece in reply.body.slices:
+                await self._send(functools.partial(connection.data_header, request_id, len(piece)), piece)
+                call.progress += len(piece)
+        except Unreachable:
+            raise
+        except RoostError as raised:
+            trouble = trouble_of(raised)
+            await self._send(lambda: connection.end(request_id, trouble))
+        else:
+            await self._send(lambda: connection.end(request_id))
+
+    async def _send(self, make: Callable[[], bytes], payload: memoryview | None = None) -> None:
+        try:
+            async with self._runtime.timeout(SLICE_LIMIT_S):
+                await self._channel.send(make, payload)
+        except TimeoutError:
+            self._stream.abort()
+            raise Unreachable(f"{self._stream.peer.address} does not take what we send", hint="") from None
+
+    async def _tick(self) -> None:
+        while True:
+            if not self._calls:
+                self._work.clear()
+                await self._work.wait()
+            await self._runtime.sleep(BUSY_EVERY_S)
+            for request_id, call in list(self._calls.items()):
+
+                def frame(i: int = request_id, count: int = call.progress) -> bytes:
+                    return self._connection.busy(i, count) if self._connection.owes(i) else b""
+
+                await self._send(frame)
