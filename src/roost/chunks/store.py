@@ -48,7 +48,8 @@ class ChunkStore(Protocol):
 
     async def get(self, object_id: ObjectId, into: memoryview) -> int:
         """Fill the start of `into` with the object and return its length, its hash checked. NotFound when absent;
-        Damaged when its bytes are wrong (the store then puts it into quarantine); ValueError when `into` is too small.
+        Damaged when its bytes are wrong (the store then puts it into quarantine); Failed when `into` is too small.
+        Other bytes of `into` may have been written in any case.
         """
         ...
 

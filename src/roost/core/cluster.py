@@ -36,6 +36,8 @@ class Address:
 
 
 class NodeState(enum.StrEnum):
+    """How a node stands in the cluster, as `nodes` prints it."""
+
     ALIVE = "alive"
     SUSPECT = "suspect"
     DOWN = "down"

@@ -1,6 +1,6 @@
 """Bytes on their way: bodies that are sent in slices, and the sinks that received slices go to."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,11 @@ class Body:
         """A body of bytes that are in memory already."""
         views = [memoryview(piece).cast("B") for piece in pieces]
         return cls(sum(len(view) for view in views), _sliced(views))
+
+    async def close(self) -> None:
+        """Let the producer free what it holds, now; whoever stops before the end must. Idempotent."""
+        if isinstance(self.slices, AsyncGenerator):
+            await self.slices.aclose()
 
 
 async def _sliced(views: Iterable[memoryview]) -> AsyncIterator[memoryview]:

@@ -187,6 +187,8 @@ class Link:
             trouble = trouble_of(error)
             await self._channel.send(lambda: b"" if pending.outcome.done() else connection.end(request_id, trouble))
             raise
+        finally:
+            await body.close()
 
     def _give_up(self, request_id: int) -> None:
         if self._exclusive:

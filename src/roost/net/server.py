@@ -102,6 +102,11 @@ class Server:
             self._open.pop(stream, None)
             stream.abort()
 
+    def close(self) -> None:
+        """Break all connections; what is under way on them ends."""
+        for stream in list(self._open):
+            stream.abort()
+
     def drop(self, node_id: str) -> None:
         """Break all connections of one peer."""
         for stream in [stream for stream, who in self._open.items() if who == node_id]:
@@ -229,6 +234,8 @@ class _Served:
             await self._send(lambda: connection.end(request_id, trouble))
         else:
             await self._send(lambda: connection.end(request_id))
+        finally:
+            await reply.body.close()
 
     async def _send(self, make: Callable[[], bytes], payload: memoryview | None = None) -> None:
         try:

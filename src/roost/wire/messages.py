@@ -2,9 +2,12 @@
 
 Ids travel as concatenated 32-byte digests, sets of them as bitmaps (bit i, least significant first, in byte i // 8).
 A request may announce a body and so may an answer; a body's length is always known in advance and bounded by
-`body_bytes_max`. Kinds that this release does not know do not decode, and are errors.
+`request_body_bytes` and `answer_body_bytes_max`. Kinds that this release does not know do not decode, and are errors.
+What a type's bounds cannot say (whole ids, versions in order) its `__post_init__` checks, also while decoding.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -22,9 +25,16 @@ RECORD_IDS_BODY_MAX = 64 * 1024 * 1024
 
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 Ids: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=IDS_MAX * DIGEST_BYTES)]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
 NodeName: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+NodeIdText: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+
+
+def _require_whole_ids(ids: bytes) -> None:
+    if len(ids) % DIGEST_BYTES:
+        raise ValueError(f"ids are not a multiple of {DIGEST_BYTES} bytes")
 
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -36,6 +46,12 @@ class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     software: Text
     cluster: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
     authority: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
+
+    def __post_init__(self) -> None:
+        if self.protocol_min > self.protocol:
+            raise ValueError("the oldest protocol spoken is newer than the newest")
+        if len(self.cluster) not in (0, DIGEST_BYTES):
+            raise ValueError(f"a cluster's digest has {DIGEST_BYTES} bytes")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +67,7 @@ class Ping(Request, tag="ping", frozen=True):
 
 
 class Pong(Answer, tag="pong", frozen=True):
-    running_s: float
+    running_s: Seconds
 
 
 class Have(Request, tag="have", frozen=True):
@@ -60,6 +76,9 @@ class Have(Request, tag="have", frozen=True):
 
     ids: Ids
     reserve: bool = False
+
+    def __post_init__(self) -> None:
+        _require_whole_ids(self.ids)
 
 
 class Holding(Answer, tag="holding", frozen=True):
@@ -95,7 +114,10 @@ class PassOn(Request, tag="pass-on", frozen=True):
     """Put these objects of yours on node `to`, one after the other, and say how each went."""
 
     ids: Annotated[bytes, msgspec.Meta(max_length=64 * DIGEST_BYTES)]
-    to: Annotated[str, msgspec.Meta(max_length=64)]
+    to: NodeIdText
+
+    def __post_init__(self) -> None:
+        _require_whole_ids(self.ids)
 
 
 class PassedOn(Answer, tag="passed-on", frozen=True):
@@ -116,6 +138,9 @@ class Committed(Answer, tag="committed", frozen=True):
     counted ids that are absent, and nothing was written."""
 
     missing: Ids
+
+    def __post_init__(self) -> None:
+        _require_whole_ids(self.missing)
 
 
 class RecordDigests(Request, tag="record-digests", frozen=True):
@@ -155,6 +180,9 @@ class Verify(Request, tag="verify", frozen=True):
 
     ids: Annotated[bytes, msgspec.Meta(max_length=1024 * DIGEST_BYTES)]
 
+    def __post_init__(self) -> None:
+        _require_whole_ids(self.ids)
+
 
 class Verified(Answer, tag="verified", frozen=True):
     """One byte per id, in order: 0 good, 1 absent, 2 damaged (and now in quarantine)."""
@@ -167,10 +195,10 @@ class GetStatus(Request, tag="get-status", frozen=True):
 
 
 class Status(Answer, tag="status", frozen=True):
-    node_id: Annotated[str, msgspec.Meta(max_length=64)]
+    node_id: NodeIdText
     name: NodeName
     software: Text
-    running_s: float
+    running_s: Seconds
     objects: Count
     bytes_used: Count
     bytes_free: Count
@@ -206,16 +234,29 @@ AnyAnswer: TypeAlias = (
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """An error on its way to the peer: `code` is one of `roost.core.errors.BY_CODE`."""
+    """An error on its way to the peer: `code` is one of `roost.core.errors.BY_CODE`. Its bounds keep every trouble
+    under 16 KiB, whatever characters it holds."""
 
     code: Annotated[str, msgspec.Meta(max_length=64)]
-    message: Annotated[str, msgspec.Meta(max_length=4096)]
-    hint: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    message: Annotated[str, msgspec.Meta(max_length=2048)]
+    hint: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+
+
+ANSWER_TO: Mapping[type[AnyRequest], type[AnyAnswer]] = MappingProxyType({
+    Ping: Pong, Have: Holding, Put: Stored, Get: Sending, PassOn: PassedOn, Commit: Committed, RecordDigests: Digests,
+    RecordIds: Sending, GetRecord: Sending, PutRecord: RecordKept, Verify: Verified, GetStatus: Status, Join: Admitted,
+})  # fmt: skip
+"""The one kind of answer that each kind of request has."""
 
 
 def request_body_bytes(request: AnyRequest) -> int | None:
     """The length of the body that this request announces, or None when its kind has none."""
     return request.length if isinstance(request, Put | Commit | PutRecord) else None
+
+
+def answer_body_bytes(answer: AnyAnswer) -> int | None:
+    """The length of the body that follows this answer, or None when its kind has none."""
+    return answer.length if isinstance(answer, Sending) else None
 
 
 def answer_body_bytes_max(request: AnyRequest) -> int | None:

@@ -1,0 +1,265 @@
+"""The catalogue is a machine's record set in SQLite, indexed for people: what is stored, in which versions, how it was
+when somebody last looked.
+
+Only a cache: the records in it are everybody's, and a deleted or damaged catalogue is made again from the nodes'. It
+is the one durable file that does not go through `roost.disk`, because SQLite keeps its own promises (WAL mode).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from roost.cluster.records import Added, BucketIndex, Check
+from roost.codec.manifest import Manifest
+from roost.codec.records import MemberRecord, Record, Tombstone, decode_record, kind_of, record_id
+from roost.core.checkpoint import Health, run_of
+from roost.core.errors import Damaged, DiskFault, NotFound, UsageError
+from roost.core.ids import CheckpointName, RecordId, parse_version
+from roost.core.runtime import Runtime
+
+T = TypeVar("T")
+
+RELATIVES = 3
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE records (id BLOB PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
+CREATE TABLE versions (
+    manifest BLOB PRIMARY KEY, name TEXT NOT NULL, run TEXT NOT NULL, seq INTEGER NOT NULL, version TEXT NOT NULL,
+    bytes INTEGER NOT NULL, stored_at INTEGER NOT NULL, redundancy TEXT NOT NULL, source TEXT NOT NULL
+);
+CREATE INDEX versions_by_name ON versions (name, seq, manifest);
+CREATE INDEX versions_by_run ON versions (run, stored_at);
+CREATE TABLE removed (manifest BLOB PRIMARY KEY, at INTEGER NOT NULL);
+CREATE VIEW live AS SELECT * FROM versions WHERE manifest NOT IN (SELECT manifest FROM removed);
+CREATE TABLE health (manifest BLOB PRIMARY KEY, health TEXT NOT NULL, at INTEGER NOT NULL, verified_at INTEGER);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One version as `ls` shows it. Times are seconds since 1970; `health_at` is None when nobody looked yet."""
+
+    name: CheckpointName
+    version: str
+    manifest: RecordId
+    bytes: int
+    stored_at: int
+    redundancy: str
+    source: str
+    health: Health
+    health_at: int | None
+    verified_at: int | None
+
+
+class Catalogue:
+    """A `RecordSet` with an index of the versions. `added` hears of every record, also of those found at opening."""
+
+    def __init__(self, path: Path | None, runtime: Runtime, *, check: Check, added: Added) -> None:
+        self._path = path
+        self._runtime = runtime
+        self._check = check
+        self._added = added
+        self._index = BucketIndex()
+        self._turn = asyncio.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open or make the file (in memory without a path). One that SQLite cannot read is made anew."""
+        try:
+            await self._run(self._open)
+        except sqlite3.DatabaseError:
+            await self._run(self._remake)
+        rows = await self._run(lambda db: db.execute("SELECT id, kind FROM records").fetchall())
+        for record, _ in rows:
+            self._index.add(RecordId(record))
+        for record, kind in rows:
+            if kind == kind_of(MemberRecord):
+                self._added(record, decode_record(await self.get(RecordId(record))))
+
+    def _open(self, _: object) -> None:
+        self._connect()
+        assert self._database is not None
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        elif version != _SCHEMA_VERSION:
+            raise sqlite3.DatabaseError("made by another release")
+        self._database.execute(
+            "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM live), (SELECT count(*) FROM health)"
+        ).fetchone()
+
+    def _connect(self) -> None:
+        where = ":memory:" if self._path is None else str(self._path)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(where, timeout=10, isolation_level=None, check_same_thread=False)
+        if self._path is not None:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+
+    def _remake(self, _: object) -> None:
+        self._close()
+        if self._path is not None:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._open(None)
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    async def close(self) -> None:
+        await self._run(lambda _: self._close())
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` with the connection, one at a time, off the loop."""
+        async with self._turn:
+            try:
+                return await self._runtime.in_thread(work, self._database)
+            except sqlite3.OperationalError as error:
+                raise DiskFault(
+                    f"the catalogue {self._path} cannot be used: {error}",
+                    hint="it is only a cache: delete it, and it is made again from the nodes",
+                ) from error
+
+    # -- the record set ------------------------------------------------------------------------------------------
+
+    def digests(self) -> bytes:
+        return self._index.digests()
+
+    def ids(self, buckets: Iterable[int]) -> list[RecordId]:
+        return self._index.ids(buckets)
+
+    def __contains__(self, record: object) -> bool:
+        return record in self._index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    async def get(self, record: RecordId) -> bytes:
+        row = await self._run(lambda db: db.execute("SELECT data FROM records WHERE id = ?", (record,)).fetchone())
+        if row is None:
+            self._index.discard(record)
+            raise NotFound(f"record {record.hex()[:12]} is not here")
+        data = bytes(row[0])
+        if record_id(data) != record:
+            await self._run(lambda db: db.execute("DELETE FROM records WHERE id = ?", (record,)))
+            self._index.discard(record)
+            raise Damaged(f"record {record.hex()[:12]} is damaged here", hint="record exchange brings it again")
+        return data
+
+    async def add(self, data: bytes) -> bool:
+        record = record_id(data)
+        if record in self._index:
+            return False
+        decoded = await self._runtime.in_thread(decode_record, data)
+        self._check(decoded)
+        await self._run(lambda db: self._insert(db, record, data, decoded))
+        self._index.add(record)
+        self._added(record, decoded)
+        return True
+
+    def _insert(self, db: sqlite3.Connection, record: RecordId, data: bytes, decoded: Record) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", (record, kind_of(type(decoded)), data))
+            if isinstance(decoded, Manifest):
+                name = CheckpointName(decoded.name)
+                db.execute(
+                    "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        record, name, run_of(name), decoded.seq, decoded.version_of(record), decoded.bytes_total,
+                        decoded.stored_at, decoded.redundancy, decoded.source,
+                    ),
+                )  # fmt: skip
+            elif isinstance(decoded, Tombstone):
+                db.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (decoded.manifest, decoded.at))
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+
+    # -- what is stored ------------------------------------------------------------------------------------------
+
+    async def manifest(self, record: RecordId) -> Manifest:
+        """One manifest, decoded."""
+        decoded = await self._runtime.in_thread(decode_record, await self.get(record))
+        assert isinstance(decoded, Manifest)
+        return decoded
+
+    async def _manifests(self, query: str, parameters: Sequence[object]) -> list[Manifest]:
+        rows = await self._run(lambda db: db.execute(query, parameters).fetchall())
+        return [await self.manifest(RecordId(row[0])) for row in rows]
+
+    async def relatives(self, name: CheckpointName) -> list[Manifest]:
+        """The newest live versions of the name and of its run: what a new version probably shares chunks with."""
+        own = "SELECT manifest FROM live WHERE name = ? ORDER BY seq DESC, manifest DESC LIMIT ?"
+        run = "SELECT manifest FROM live WHERE run = ? AND name != ? ORDER BY stored_at DESC, manifest DESC LIMIT ?"
+        found = await self._manifests(own, (name, RELATIVES))
+        if run_of(name):
+            found += await self._manifests(run, (run_of(name), name, RELATIVES))
+        return found
+
+    async def newest(self, name: CheckpointName) -> Manifest | None:
+        """The newest live version: the highest (seq, id)."""
+        query = "SELECT manifest FROM live WHERE name = ? ORDER BY seq DESC, manifest DESC LIMIT 1"
+        found = await self._manifests(query, (name,))
+        return found[0] if found else None
+
+    async def next_seq(self, name: CheckpointName) -> int:
+        """One more than the highest seq ever seen for the name, removed versions included."""
+        row = await self._run(lambda db: db.execute("SELECT max(seq) FROM versions WHERE name = ?", (name,)).fetchone())
+        return 1 + (row[0] or 0)
+
+    async def find(self, name: CheckpointName, version: str | None) -> Listed:
+        """One live version of `name` (the newest without `version`). NotFound says what there is instead."""
+        listed = [v for v in await self.list(prefix=name) if v.name == name]
+        if not listed:
+            near = await self.list(prefix=run_of(name))
+            hint = f"there is {near[-1].name}; see: roost ls" if near else "see: roost ls"
+            raise NotFound(f"no checkpoint is named {name}", hint=hint)
+        if version is None:
+            return listed[-1]
+        parse_version(version)
+        for found in listed:
+            if found.version == version:
+                return found
+        raise NotFound(
+            f"{name} has no version {version}", hint=f"its versions: {', '.join(v.version for v in listed[-5:])}"
+        )
+
+    async def list(self, *, prefix: str = "", newest: bool = False) -> list[Listed]:
+        """Live versions whose name is `prefix`, lies below it, or begins with it; by name, then oldest first."""
+        if "\0" in prefix:
+            raise UsageError("a name holds no NUL")
+        rows = await self._run(
+            lambda db: db.execute(
+                "SELECT v.name, v.version, v.manifest, v.bytes, v.stored_at, v.redundancy, v.source, h.health, h.at, "
+                "h.verified_at FROM live v LEFT JOIN health h USING (manifest) "
+                "WHERE substr(v.name, 1, ?) = ? ORDER BY v.name, v.seq, v.manifest",
+                (len(prefix), prefix),
+            ).fetchall()
+        )
+        listed = [
+            Listed(
+                name=CheckpointName(row[0]), version=row[1], manifest=RecordId(row[2]), bytes=row[3], stored_at=row[4],
+                redundancy=row[5], source=row[6], health=Health(row[7] or "unknown"), health_at=row[8],
+                verified_at=row[9],
+            )
+            for row in rows
+        ]  # fmt: skip
+        return list({v.name: v for v in listed}.values()) if newest else listed
+
+    async def note_health(self, manifest: RecordId, health: Health, *, at: int, verified_at: int | None) -> None:
+        """Remember what the nodes' answers made of a version, as of `at`; `verified_at` stays when None."""
+        await self._run(
+            lambda db: db.execute(
+                "INSERT INTO health VALUES (?, ?, ?, ?) ON CONFLICT (manifest) DO UPDATE SET health = excluded.health, "
+                "at = excluded.at, verified_at = coalesce(excluded.verified_at, verified_at)",
+                (manifest, str(health), at, verified_at),
+            )
+        )

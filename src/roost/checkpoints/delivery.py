@@ -1,0 +1,199 @@
+"""Delivery brings objects onto as many machines as they need: uploaded once, passed on by the nodes, topped up where
+something failed on the way.
+
+Everything here is progress only; what counts is what the nodes answer to the commit.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from roost.checkpoints.peers import Peers
+from roost.checkpoints.placement import Chooser
+from roost.checkpoints.progress import Progress
+from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, ProtocolError, RoostError, Unreachable
+from roost.core.ids import NodeId, ObjectId
+from roost.net.body import Body
+from roost.wire.messages import PassedOn, PassOn, Ping
+
+PASSING_MAX = 16
+TOP_UP_AT_ONCE = 4
+SUSPICION_S = 2.0
+
+Pieces = Sequence[memoryview | bytes]
+Remake = Callable[[ObjectId], AbstractAsyncContextManager[Pieces | None]]
+"""Gives the bytes of an object once more, or None when they cannot be had."""
+
+
+async def ask_all_have(
+    peers: Peers, nodes: Sequence[NodeId], ids: Sequence[ObjectId], *, reserve: bool = False
+) -> tuple[dict[ObjectId, set[NodeId]], dict[NodeId, RoostError]]:
+    """Who of `nodes` has which of `ids`, asked of all at once; and who did not answer, and why."""
+    holders: dict[ObjectId, set[NodeId]] = {i: set() for i in ids}
+    problems: dict[NodeId, RoostError] = {}
+
+    async def one(node: NodeId) -> None:
+        try:
+            found = await peers.store(node).have(ids, reserve=reserve)
+        except RoostError as error:
+            problems[node] = error
+            return
+        for i, present in zip(ids, found, strict=True):
+            if present:
+                holders[i].add(node)
+
+    async with asyncio.TaskGroup() as group:
+        for node in nodes:
+            group.create_task(one(node))
+    return holders, problems
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One operation's objects on their way. `holders` is who is believed to have what."""
+
+    peers: Peers
+    chooser: Chooser
+    wanted: int
+    progress: Progress
+    holders: dict[ObjectId, set[NodeId]] = field(default_factory=dict)
+    bytes_sent: int = 0
+    _passing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PASSING_MAX))
+
+    def of(self, object_id: ObjectId) -> set[NodeId]:
+        """The live holders of an object, as far as is known."""
+        known = self.holders.setdefault(object_id, set())
+        return {node for node in known if self.chooser.alive(node)}
+
+    def copies(self, object_id: ObjectId) -> int:
+        return self.chooser.distinct(self.of(object_id))
+
+    def _next_target(self, object_id: ObjectId, but: set[NodeId]) -> NodeId | None:
+        held = self.of(object_id)
+        for node in self.chooser.candidates(object_id, held):
+            if node not in but:
+                return node
+        if len(held) < self.wanted:
+            return next((node for node in self.chooser.spare(object_id, held) if node not in but), None)
+        return None
+
+    async def upload(self, object_id: ObjectId, pieces: Pieces) -> NodeId | None:
+        """Put the object on the next node of its line that takes it, and return that node; None when none does.
+
+        On return the pieces may be reused. A node that fails or is full is passed over from then on.
+        """
+        length = sum(len(piece) for piece in pieces)
+        while True:
+            node = self._next_target(object_id, set())
+            if node is None:
+                return None
+            name = self._name(node)
+            self.progress.begin_wait(name)
+            try:
+                new = await self.peers.store(node).put(object_id, Body.of(*pieces))
+            except RoostError as error:
+                self._blame(node, error)
+                continue
+            finally:
+                self.progress.end_wait(name)
+            if new:
+                self.bytes_sent += length
+                self.progress.bytes_moved += length
+            self.holders.setdefault(object_id, set()).add(node)
+            return node
+
+    async def spread(self, object_id: ObjectId) -> bool:
+        """Have holders pass the object on until it has enough copies; False when it is still short, because no holder
+        could reach a node that may take it."""
+        tried: set[tuple[NodeId, NodeId]] = set()
+        async with self._passing:
+            while self.copies(object_id) < self.wanted and len(self.of(object_id)) < self.wanted:
+                pair = self._next_pair(object_id, tried)
+                if pair is None:
+                    return False
+                tried.add(pair)
+                await self._pass_on(object_id, *pair)
+        return self.copies(object_id) >= self.wanted
+
+    def _next_pair(self, object_id: ObjectId, tried: set[tuple[NodeId, NodeId]]) -> tuple[NodeId, NodeId] | None:
+        held = sorted(self.of(object_id))
+        unreached: set[NodeId] = set()
+        while True:
+            target = self._next_target(object_id, unreached)
+            if target is None:
+                return None
+            for holder in reversed(held):
+                if (holder, target) not in tried:
+                    return holder, target
+            unreached.add(target)
+
+    async def _pass_on(self, object_id: ObjectId, holder: NodeId, target: NodeId) -> None:
+        name = self._name(target)
+        self.progress.begin_wait(name)
+        try:
+            answer = await self.peers.links.call(holder, PassOn(object_id, target))
+            if not isinstance(answer, PassedOn) or len(answer.problems) != 1:
+                raise ProtocolError(f"{self._name(holder)} answered pass-on with nonsense")
+        except RoostError as error:
+            self._blame(holder, error)
+            return
+        finally:
+            self.progress.end_wait(name)
+        problem = answer.problems[0]
+        if not problem:
+            self.holders[object_id].add(target)
+        elif problem in (NotFound.code, Damaged.code):
+            self.holders[object_id].discard(holder)
+        elif problem == NoSpace.code:
+            self._blame(target, NoSpace(f"{name} is full"))
+        elif BY_CODE.get(problem) is Unreachable:
+            await self._suspect(target)
+        else:
+            self._blame(target, RoostError(f"{name} refused an object ({problem})"))
+
+    async def _suspect(self, node: NodeId) -> None:
+        """Another node could not reach `node`: if we cannot either, it is passed over."""
+        try:
+            async with self.peers.runtime.timeout(SUSPICION_S):
+                await self.peers.links.call(node, Ping())
+        except TimeoutError:
+            self._blame(node, Unreachable(f"{self._name(node)} did not answer within {SUSPICION_S:.0f} s"))
+        except RoostError as error:
+            self._blame(node, error)
+
+    async def top_up(self, object_ids: Sequence[ObjectId], remake: Remake) -> list[ObjectId]:
+        """Bring every object up to the copies wanted, by holders or from its source again; returns those that stay
+        short because no node is left to take a copy."""
+        places = asyncio.Semaphore(TOP_UP_AT_ONCE)
+
+        async def one(object_id: ObjectId) -> ObjectId | None:
+            async with places:
+                return None if await self._complete(object_id, remake) else object_id
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(i)) for i in object_ids if self.copies(i) < self.wanted]
+        return [short for task in tasks if (short := task.result()) is not None]
+
+    async def _complete(self, object_id: ObjectId, remake: Remake) -> bool:
+        while self.copies(object_id) < self.wanted:
+            if self.of(object_id) and await self.spread(object_id):
+                return True
+            if self._next_target(object_id, set()) is None:
+                return False
+            async with remake(object_id) as pieces:
+                if pieces is None or await self.upload(object_id, pieces) is None:
+                    return False
+        return True
+
+    def _name(self, node: NodeId) -> str:
+        member = self.chooser.view.member(node)
+        return member.name if member else node[:8]
+
+    def _blame(self, node: NodeId, error: RoostError) -> None:
+        if isinstance(error, NoSpace):
+            self.chooser.full.add(node)
+            self.progress.note(f"{self._name(node)} is full: {error.message}")
+        else:
+            self.chooser.fail(node, error.message)
+            self.progress.note(f"{self._name(node)} is passed over: {error.message}")

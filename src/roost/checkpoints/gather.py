@@ -1,0 +1,254 @@
+"""Gather: a version comes back from all nodes at once, every chunk verified before a byte of it is written.
+
+Chunks are fetched from whichever holder has least to do for us; one that fails, lies or goes silent is passed over and
+another asked. What was written before an interruption is hashed again and kept.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from roost.checkpoints.delivery import ask_all_have
+from roost.checkpoints.peers import Peers, Survey
+from roost.checkpoints.progress import Progress
+from roost.checkpoints.target import Target
+from roost.codec.manifest import CODEC_RAW, Manifest
+from roost.codec.planes import Scratch, decode
+from roost.codec.safetensors import header_length, parse_header
+from roost.core.checkpoint import CHUNK_BYTES_MAX
+from roost.core.errors import Damaged, Lost, NotFound, RoostError, Unreachable
+from roost.core.ids import NodeId, ObjectId
+from roost.wire.messages import OBJECT_BYTES_MAX
+
+FETCHERS = 6
+DECODERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a gather did. `failovers` counts the times that another holder had to be asked."""
+
+    bytes: int
+    bytes_received: int
+    failovers: int
+    already_there: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Fetching:
+    """Who holds what, who is busy, and who is passed over and why."""
+
+    holders: dict[ObjectId, set[NodeId]]
+    load: dict[NodeId, int] = field(default_factory=dict)
+    passed_over: dict[NodeId, RoostError] = field(default_factory=dict)
+
+
+async def gather(peers: Peers, survey: Survey, manifest: Manifest, target: Target, progress: Progress) -> Gathered:
+    """Bring `manifest` back into `target`.
+
+    Raises Lost (exit 5) when every member answered and some chunk has no good copy, naming chunk, tensor and file;
+    Unreachable (exit 6) when members that could not be reached may hold one; what `Target` raises. Whatever it
+    raises, what was at the target is untouched, and the partial work is resumed by the next gather.
+    """
+    runtime = peers.runtime
+    if await runtime.in_thread(target.finished_already):
+        return Gathered(target.bytes, 0, 0, True, tuple(progress.notes))
+    return await _Gathering(peers, survey, manifest, target, progress).run()
+
+
+class _Gathering:
+    """One gather under way."""
+
+    def __init__(self, peers: Peers, survey: Survey, manifest: Manifest, target: Target, progress: Progress) -> None:
+        self._peers = peers
+        self._survey = survey
+        self._manifest = manifest
+        self._target = target
+        self._progress = progress
+        self._writing = asyncio.Lock()
+        self._decoders: asyncio.Queue[tuple[memoryview, Scratch]] = asyncio.Queue()
+        self._done: set[int] = set()
+        self._received = 0
+        self._failovers = 0
+
+    async def run(self) -> Gathered:
+        runtime = self._peers.runtime
+        progress, target = self._progress, self._target
+        progress.bytes_total = target.bytes
+        with target.held():
+            try:
+                resumed = await runtime.in_thread(target.prepare)
+                if resumed:
+                    progress.enter("checking what an interrupted gather left")
+                    await self._resume()
+                progress.enter("asking the nodes what they have")
+                await self._fetch_all([chunk for chunk in target.chunks if chunk not in self._done])
+                progress.enter("writing to the disk")
+                await runtime.in_thread(target.finish)
+            finally:
+                await runtime.in_thread(target.close)
+        return Gathered(target.bytes, self._received, self._failovers, False, tuple(progress.notes))
+
+    async def _resume(self) -> None:
+        """Keep the chunks that are there whole."""
+        buffer = memoryview(bytearray(CHUNK_BYTES_MAX))
+
+        def good(chunk: int) -> bool:
+            facts = self._manifest.chunks.chunk(chunk)
+            plain = buffer[: facts.length]
+            return self._target.read(chunk, plain) and hashlib.sha256(plain).digest() == facts.plain
+
+        for chunk in self._target.chunks:
+            if await self._peers.runtime.in_thread(good, chunk):
+                self._done.add(chunk)
+                self._progress.advance(self._manifest.chunks.chunk(chunk).length)
+
+    async def _fetch_all(self, chunks: Sequence[int]) -> None:
+        places: dict[ObjectId, list[int]] = {}
+        for chunk in chunks:
+            places.setdefault(self._manifest.chunks.id_of(chunk), []).append(chunk)
+        holders, problems = await ask_all_have(self._peers, sorted(self._survey.reached), list(places))
+        fetching = _Fetching(holders, passed_over=dict(problems))
+        for node, error in problems.items():
+            self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
+        self._progress.enter("receiving")
+        todo = iter(places.items())
+        for _ in range(DECODERS):
+            self._decoders.put_nowait((memoryview(bytearray(CHUNK_BYTES_MAX)), Scratch()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(FETCHERS, len(places))):
+                    group.create_task(self._fetcher(todo, fetching))
+        except* RoostError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _fetcher(self, todo: Iterator[tuple[ObjectId, list[int]]], fetching: _Fetching) -> None:
+        buffer = memoryview(bytearray(OBJECT_BYTES_MAX))
+        for object_id, chunks in todo:
+            await self._fetch(object_id, chunks, fetching, buffer)
+
+    async def _fetch(self, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview) -> None:
+        """Fetch one object and write it to all chunks that it makes."""
+        tried: set[NodeId] = set()
+        while True:
+            node = self._choose(object_id, fetching, tried)
+            if node is None:
+                raise await self._nowhere(object_id, chunks[0], fetching)
+            tried.add(node)
+            if await self._fetch_from(node, object_id, chunks, fetching, buffer):
+                return
+            self._failovers += 1
+
+    def _choose(self, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId]) -> NodeId | None:
+        """The holder with the least to do for us. One that was passed over is asked only when no other is left."""
+        holders = [node for node in fetching.holders[object_id] if node not in tried]
+        return min(
+            holders,
+            key=lambda node: (node in fetching.passed_over, fetching.load.get(node, 0), object_id + node.encode()),
+            default=None,
+        )
+
+    async def _fetch_from(
+        self, node: NodeId, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview
+    ) -> bool:
+        name = self._survey.name(node)
+        fetching.load[node] = fetching.load.get(node, 0) + 1
+        self._progress.begin_wait(name)
+        try:
+            received = await self._peers.store(node).get(object_id, buffer)
+        except (NotFound, Damaged) as error:
+            fetching.holders[object_id].discard(node)
+            self._progress.note(f"{name} has no good copy of {object_id.hex()[:12]}: {error.message}")
+            return False
+        except RoostError as error:
+            fetching.passed_over[node] = error
+            self._progress.note(f"{name} is passed over: {error.message}")
+            return False
+        finally:
+            fetching.load[node] -= 1
+            self._progress.end_wait(name)
+        self._received += received
+        self._progress.bytes_moved += received
+        try:
+            await self._unpack(chunks, buffer[:received])
+        except Damaged as error:
+            fetching.holders[object_id].discard(node)
+            self._progress.note(f"{name} sent a damaged copy of {object_id.hex()[:12]}: {error.message}")
+            return False
+        return True
+
+    async def _unpack(self, chunks: list[int], stored: memoryview) -> None:
+        """Decode an object whose id was checked, check the plain bytes too, and write them. Damaged before a byte is
+        written when they are not what was stored."""
+        facts = self._manifest.chunks.chunk(chunks[0])
+        if facts.codec == CODEC_RAW:
+            if facts.plain != facts.object_id or facts.length != len(stored):
+                raise Damaged("a raw object whose plain bytes have another SHA-256")
+            await self._write(chunks, stored)
+            return
+        decoder = await self._decoders.get()
+        try:
+            plain = decoder[0][: facts.length]
+            await self._peers.runtime.in_thread(_decode, stored, plain, decoder[1], facts.plain)
+            await self._write(chunks, plain)
+        finally:
+            self._decoders.put_nowait(decoder)
+
+    async def _write(self, chunks: list[int], plain: memoryview) -> None:
+        for chunk in chunks:
+            async with self._writing:
+                await self._peers.runtime.in_thread(self._target.write, chunk, plain)
+            self._done.add(chunk)
+            self._progress.advance(len(plain))
+
+    async def _nowhere(self, object_id: ObjectId, chunk: int, fetching: _Fetching) -> RoostError:
+        """Why an object cannot be had, naming the chunk, the file and the tensor that need it."""
+        what = await self._peers.runtime.in_thread(self._describe, chunk)
+        failed = {**self._survey.problems, **fetching.passed_over}
+        if failed:
+            names = "; ".join(f"{self._survey.name(node)}: {error.message}" for node, error in sorted(failed.items()))
+            return Unreachable(
+                f"chunk {object_id.hex()[:12]} ({what}) is on none of the nodes that answer ({names})",
+                hint="bring those nodes back and gather again: what was received is kept",
+            )
+        return Lost(
+            f"no good copy of chunk {object_id.hex()[:12]} ({what}) is left on any node",
+            hint="gather an older version (see: roost ls), or the other files with --only",
+        )
+
+    def _describe(self, chunk: int) -> str:
+        """Which file, and which tensors of it when its header is at hand, need chunk number `chunk`."""
+        layout = self._manifest.layout()
+        said: list[str] = []
+        for piece in layout.pieces_of(chunk):
+            path = self._manifest.files[piece.file].path
+            tensors = self._tensors(piece.file, piece.file_offset, piece.file_offset + piece.length)
+            said.append(f"{path}, {', '.join(tensors[:3])}" if tensors else path)
+        return "; ".join(said[:3]) + (" and more" if len(said) > 3 else "")
+
+    def _tensors(self, index: int, begin: int, end: int) -> list[str]:
+        """The tensors in bytes `begin` to `end` of a safetensors file whose header has been written already."""
+        layout = self._manifest.layout()
+        chunks = layout.chunks_of(index)
+        if not chunks or chunks[0] not in self._done:
+            return []
+        header = bytearray(self._manifest.chunks.chunk(chunks[0]).length)
+        first = next((p for p in layout.pieces_of(chunks[0]) if p.file == index), None)
+        if first is None or first.file_offset or not self._target.read(chunks[0], memoryview(header)):
+            return []
+        data = memoryview(header)[first.chunk_offset : first.chunk_offset + first.length]
+        length = header_length(data[:8]) if len(data) >= 8 else None
+        if length is None or length > len(data):
+            return []
+        try:
+            parsed = parse_header(data[:length], file_bytes=self._manifest.files[index].size)
+        except RoostError:
+            return []
+        return [f"tensor {t.name}" for t in parsed.tensors if t.begin < end and t.end > begin]
+
+
+def _decode(stored: memoryview, plain: memoryview, scratch: Scratch, expected: bytes) -> None:
+    if decode(stored, plain, scratch=scratch) != len(plain) or hashlib.sha256(plain).digest() != expected:
+        raise Damaged("its decoded bytes are not those that were stored")

@@ -1,0 +1,73 @@
+"""Placement says where copies should be: weighted rendezvous hashing over the machines of the view. Pure.
+
+Each object ranks all machines by the score of Schindelhauer and Schomaker's weighted rendezvous hashing,
+``-ln(u) / weight`` with u drawn from SHA-256(object, machine), lowest first: a machine gets objects in proportion to
+its weight, and when one comes or goes only the objects that it gains or had move. The *line* of an object is all
+storage nodes in that order, one node of each machine before any machine's second.
+"""
+
+import hashlib
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from roost.core.cluster import Member, View
+from roost.core.ids import NodeId, ObjectId, RecordId
+
+
+def line(item: ObjectId | RecordId, view: View) -> list[NodeId]:
+    """All storage nodes of `view` in the order in which they should keep `item`."""
+    machines: dict[str, list[Member]] = {}
+    for member in view.storage:
+        machines.setdefault(view.domain_of(member.node_id), []).append(member)
+    ranked = sorted(machines, key=lambda m: (_score(item, m, sum(n.capacity for n in machines[m])), m))
+    within = [sorted(machines[m], key=lambda n: (_score(item, n.node_id, n.capacity), n.node_id)) for m in ranked]
+    depth = max((len(nodes) for nodes in within), default=0)
+    return [nodes[i].node_id for i in range(depth) for nodes in within if i < len(nodes)]
+
+
+def _score(item: bytes, name: str, weight: int) -> float:
+    drawn = int.from_bytes(hashlib.sha256(item + name.encode()).digest()[:8], "big")
+    return -math.log((drawn + 1) / (2**64 + 1)) / max(weight, 1)
+
+
+@dataclass(slots=True)
+class Chooser:
+    """Chooses nodes for copies in one operation: the line, less those that failed or are full in it.
+
+    `usable` are the nodes that answered; `failed` and `full` grow while the operation runs.
+    """
+
+    view: View
+    usable: set[NodeId]
+    failed: dict[NodeId, str] = field(default_factory=dict)
+    full: set[NodeId] = field(default_factory=set)
+
+    def candidates(self, item: ObjectId, holders: Collection[NodeId]) -> Iterator[NodeId]:
+        """Nodes to put the next copy of `item` on, best first, given who holds it: nodes of machines without a copy;
+        after those, while a machine can take no copy of its own, none: a second copy on one machine survives nothing
+        more, so it is offered only when fewer machines than copies exist at all (see `spare`)."""
+        taken = {self.view.domain_of(node) for node in holders}
+        for node in line(item, self.view):
+            if self.can_take(node) and self.view.domain_of(node) not in taken:
+                yield node
+
+    def spare(self, item: ObjectId, holders: Collection[NodeId]) -> Iterator[NodeId]:
+        """Nodes for a further copy on a machine that has one already: better than none, never counted as one more."""
+        for node in line(item, self.view):
+            if self.can_take(node) and node not in holders:
+                yield node
+
+    def can_take(self, node: NodeId) -> bool:
+        return node in self.usable and node not in self.failed and node not in self.full
+
+    def alive(self, node: NodeId) -> bool:
+        return node in self.usable and node not in self.failed
+
+    def fail(self, node: NodeId, why: str) -> None:
+        """Pass `node` over for the rest of this operation."""
+        self.failed.setdefault(node, why)
+
+    def distinct(self, holders: Collection[NodeId]) -> int:
+        """On how many machines `holders` are: the number of copies that count."""
+        return len({self.view.domain_of(node) for node in holders})

@@ -1,0 +1,362 @@
+"""Store: a file or folder is read once, cut, encoded, put on the nodes, and committed.
+
+Three stages overlap: one thread reads and hashes the files, up to four chunks are hashed, looked up and encoded in
+threads, and what is new is on its way to the nodes, each bounded by the buffers it needs. Chunks whose plain bytes an
+earlier version holds are neither encoded nor sent.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from roost.checkpoints.catalogue import Catalogue
+from roost.checkpoints.commit import ask_commit
+from roost.checkpoints.cutting import Changed, Cut, Cutter, reread
+from roost.checkpoints.delivery import Delivery, Pieces, ask_all_have
+from roost.checkpoints.peers import Peers, Survey
+from roost.checkpoints.placement import Chooser, line
+from roost.checkpoints.progress import Progress
+from roost.checkpoints.scan import Scan
+from roost.codec.manifest import Chunk, ChunkTable, Manifest, dedup_index, tree_digest
+from roost.codec.planes import RAW, Encoded, Scratch, encode
+from roost.codec.records import encode_record, record_id
+from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
+from roost.core.errors import NoSpace, RoostError, Unreachable, UsageError
+from roost.core.ids import CheckpointName, NodeId, ObjectId, RecordId
+from roost.disk.port import Disk
+
+READ_BUFFERS = 3
+ENCODERS = 4
+COMMIT_ROUNDS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What to store and how. `source` says where it came from (``host:/path``); a name that was not given but made
+    from the path (`defaulted`) is refused when its newest version came from another place."""
+
+    name: CheckpointName
+    source: str
+    redundancy: Redundancy
+    chunk_max: int = CHUNK_BYTES_MAX
+    compress: bool = True
+    defaulted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `store` promises from now on: the version is durable on `nodes`, every object on `copies` machines."""
+
+    name: CheckpointName
+    version: str
+    unchanged: bool
+    bytes: int
+    bytes_sent: int
+    chunks: int
+    chunks_new: int
+    copies: int
+    degraded: bool
+    nodes: tuple[NodeId, ...]
+    single_machine: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of one chunk, and the width that it was encoded with."""
+
+    chunk: Chunk
+    width: int
+
+
+async def store(
+    peers: Peers, catalogue: Catalogue, disk: Disk, scan: Scan, request: StoreRequest, progress: Progress
+) -> Receipt:
+    """Store what `scan` found on `disk` and return the receipt once the commit proved it.
+
+    `degraded` in the receipt says that fewer copies could be made than asked (at least one of everything is durable).
+    Raises Unreachable when no copy could be committed, NoSpace when that is because the nodes are full, `Changed` when
+    a file was written meanwhile. Whatever it raises, nothing new is listed.
+    """
+    survey = await peers.survey(enough=request.redundancy)
+    survey.require_any()
+    storing = _Storing(peers, catalogue, disk, scan, request, progress, survey)
+    return await storing.run()
+
+
+class _Storing:
+    """One store under way."""
+
+    def __init__(
+        self, peers: Peers, catalogue: Catalogue, disk: Disk, scan: Scan, request: StoreRequest, progress: Progress,
+        survey: Survey,
+    ) -> None:  # fmt: skip
+        self._peers = peers
+        self._catalogue = catalogue
+        self._disk = disk
+        self._scan = scan
+        self._request = request
+        self._progress = progress
+        self._survey = survey
+        self._chooser = Chooser(survey.view, set(survey.reached))
+        for node, error in survey.problems.items():
+            progress.note(f"{survey.name(node)} is not reached: {error.message}")
+        self._delivery = Delivery(peers, self._chooser, request.redundancy.copies, progress)
+        self._cutter = Cutter(disk, scan, chunk_max=request.chunk_max)
+        self._made: list[_Made | None] = []
+        self._known: dict[bytes, Chunk] = {}
+        self._under_way: dict[ObjectId, asyncio.Future[None]] = {}
+        self._new: set[ObjectId] = set()
+        self._buffers: asyncio.Queue[memoryview] = asyncio.Queue()
+        self._scratches: asyncio.Queue[Scratch] = asyncio.Queue()
+        progress.bytes_total = scan.bytes
+
+    async def run(self) -> Receipt:
+        await self._look_up()
+        self._progress.enter("reading")
+        try:
+            await self._move()
+        finally:
+            self._cutter.close()
+        manifest, unchanged = await self._manifest()
+        data = encode_record(manifest)
+        objects = manifest.objects()
+        self._progress.enter("waiting for the nodes to confirm")
+        holders, yes = await self._commit(data, objects)
+        if not unchanged:
+            await self._catalogue.add(data)
+        copies = min((self._chooser.distinct(holders[i]) for i in objects), default=self._chooser.distinct(yes))
+        wanted = self._request.redundancy
+        return Receipt(
+            name=self._request.name,
+            version=manifest.version_of(record_id(data)),
+            unchanged=unchanged,
+            bytes=self._scan.bytes,
+            bytes_sent=self._delivery.bytes_sent,
+            chunks=len(self._made),
+            chunks_new=len(self._new),
+            copies=copies,
+            degraded=copies < wanted.copies or self._chooser.distinct(yes) < wanted.losses + 1,
+            nodes=tuple(sorted(yes)),
+            single_machine=self._survey.view.single_machine,
+            notes=tuple(self._progress.notes),
+        )
+
+    async def _look_up(self) -> None:
+        """Which chunks earlier versions hold, and which of those objects the nodes still have."""
+        self._progress.enter("asking the nodes what they have")
+        newest = await self._catalogue.newest(self._request.name)
+        if self._request.defaulted and newest is not None and newest.source != self._request.source:
+            raise UsageError(
+                f"{self._request.name} was stored from another place ({newest.source})",
+                hint=f"give it a name of its own, or make it the next version with: --name {self._request.name}",
+            )
+        manifests = await self._catalogue.relatives(self._request.name)
+        index = await self._peers.runtime.in_thread(dedup_index, manifests)
+        ids = sorted({known.object_id for known in index.values()})
+        holders, problems = await ask_all_have(self._peers, sorted(self._survey.reached), ids, reserve=True)
+        for node, error in problems.items():
+            self._chooser.fail(node, error.message)
+        self._known = {plain: known for plain, known in index.items() if holders[known.object_id]}
+        self._delivery.holders.update({i: nodes for i, nodes in holders.items() if nodes})
+
+    async def _move(self) -> None:
+        """Read, encode and deliver everything once."""
+        bytes_max = max(self._request.chunk_max, min(CHUNK_BYTES_MAX, max(1, self._scan.bytes)))
+        for _ in range(READ_BUFFERS):
+            self._buffers.put_nowait(memoryview(bytearray(bytes_max)))
+        for _ in range(ENCODERS):
+            self._scratches.put_nowait(Scratch(bytes_max=self._request.chunk_max))
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    buffer = await self._buffers.get()
+                    cuts = await self._peers.runtime.in_thread(self._cutter.next_window, buffer)
+                    if not cuts:
+                        break
+                    window = _Window(buffer, len(cuts))
+                    for cut in cuts:
+                        index = len(self._made)
+                        self._made.append(None)
+                        scratch = await self._scratches.get()
+                        group.create_task(self._chunk(group, index, cut, scratch, window))
+        except* RoostError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _chunk(self, group: asyncio.TaskGroup, index: int, cut: Cut, scratch: Scratch, window: "_Window") -> None:
+        reading = True  # the pieces of a raw chunk are the read buffer's own bytes
+        try:
+            made, encoded = await self._peers.runtime.in_thread(self._prepare, cut, scratch)
+            self._made[index] = made
+            if encoded is None or encoded.codec != RAW:
+                self._release(window)
+                reading = False
+            if encoded is not None:
+                await self._deliver(group, made.chunk.object_id, encoded.pieces)
+            self._progress.advance(made.chunk.length)
+        finally:
+            self._scratches.put_nowait(scratch)
+            if reading:
+                self._release(window)
+
+    def _release(self, window: "_Window") -> None:
+        window.users -= 1
+        if window.users == 0:
+            self._buffers.put_nowait(window.buffer)
+
+    def _prepare(self, cut: Cut, scratch: Scratch) -> tuple[_Made, Encoded | None]:
+        """Hash, look up, encode: all that takes long, in a thread."""
+        plain = hashlib.sha256(cut.plain).digest()
+        known = self._known.get(plain)
+        if known is not None and known.length == len(cut.plain):
+            return _Made(known, cut.width), None
+        encoded, object_id = self._encode(cut, scratch, plain)
+        return _Made(Chunk(object_id, plain, len(cut.plain), encoded.length, encoded.codec), cut.width), encoded
+
+    def _encode(self, cut: Cut, scratch: Scratch, plain: bytes) -> tuple[Encoded, ObjectId]:
+        if not self._request.compress:
+            return Encoded(RAW, (cut.plain,), len(cut.plain)), ObjectId(plain)
+        encoded = encode(cut.plain, width=cut.width, scratch=scratch)
+        if encoded.codec == RAW:
+            return encoded, ObjectId(plain)
+        digest = hashlib.sha256()
+        for piece in encoded.pieces:
+            digest.update(piece)
+        return encoded, ObjectId(digest.digest())
+
+    async def _deliver(self, group: asyncio.TaskGroup, object_id: ObjectId, pieces: Pieces) -> None:
+        """Upload the object unless the same bytes are here or on their way already; passing on goes on behind."""
+        if self._delivery.of(object_id):
+            return
+        other = self._under_way.get(object_id)
+        if other is not None:
+            await asyncio.shield(other)
+            return
+        done = self._under_way[object_id] = asyncio.get_running_loop().create_future()
+        self._new.add(object_id)
+        try:
+            node = await self._delivery.upload(object_id, pieces)
+        finally:
+            done.set_result(None)
+        if node is None:
+            raise self._nowhere()
+        if self._request.redundancy.copies > 1:
+            group.create_task(self._spread(object_id))
+
+    async def _spread(self, object_id: ObjectId) -> None:
+        await self._delivery.spread(object_id)
+
+    def _nowhere(self) -> RoostError:
+        full = [self._survey.name(node) for node in sorted(self._chooser.full)]
+        if full:
+            return NoSpace(
+                f"no node has room for another chunk (full: {', '.join(full)})",
+                hint="free space on a node, lower node.reserve, or add a machine with: roost join",
+            )
+        why = "; ".join(f"{self._survey.name(node)}: {text}" for node, text in sorted(self._chooser.failed.items()))
+        return Unreachable(f"every node failed during the store ({why})", hint="see: roost nodes")
+
+    async def _manifest(self) -> tuple[Manifest, bool]:
+        """The manifest of what was read; or, when the newest version has the same tree, that version's own."""
+        tree = tree_digest(self._cutter.entries, shape=self._scan.shape)
+        newest = await self._catalogue.newest(self._request.name)
+        if newest is not None and newest.tree == tree and str(self._request.redundancy) == newest.redundancy:
+            objects = newest.objects()
+            holders, _ = await ask_all_have(self._peers, sorted(self._survey.reached), objects, reserve=True)
+            for object_id in objects:
+                self._delivery.holders.setdefault(object_id, set()).update(holders[object_id])
+            if all(self._delivery.of(i) for i in objects):
+                return newest, True
+        root = self._scan.root
+        return Manifest(
+            name=self._request.name,
+            seq=await self._catalogue.next_seq(self._request.name),
+            stored_at=int(self._peers.runtime.wall()),
+            redundancy=str(self._request.redundancy),
+            shape=self._scan.shape,
+            source=self._request.source,
+            tree=tree,
+            root_mode=root.mode if root else 0,
+            root_mtime_ns=root.mtime_ns if root else 0,
+            files=self._cutter.entries,
+            chunks=ChunkTable.of(made.chunk for made in self._made if made is not None),
+        ), False
+
+    async def _commit(
+        self, data: bytes, objects: list[ObjectId]
+    ) -> tuple[dict[ObjectId, set[NodeId]], frozenset[NodeId]]:
+        """Commit, top up what turns out to be short, and commit again, until nothing more can be gained.
+
+        Returns the proved holders of each object, and who holds the manifest.
+        """
+        proved: dict[ObjectId, set[NodeId]] = {}
+        yes: frozenset[NodeId] = frozenset()
+        for _ in range(COMMIT_ROUNDS_MAX):
+            await self._delivery.top_up(objects, self._remake)
+            counted = self._counted(RecordId(record_id(data)), objects)
+            votes = await ask_commit(self._peers, data, objects, counted)
+            yes = votes.yes
+            for node, error in votes.problems.items():
+                self._chooser.fail(node, error.message)
+                self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
+            for node, missing in votes.missing.items():
+                for object_id in missing:
+                    self._delivery.holders[object_id].discard(node)
+            proved = {i: {node for node in yes if i in counted[node]} for i in objects}
+            if not votes.problems and not votes.missing:
+                break
+        if not yes or not all(proved.values()):
+            raise self._nowhere()
+        return proved, yes
+
+    def _counted(self, manifest: RecordId, objects: list[ObjectId]) -> dict[NodeId, frozenset[ObjectId]]:
+        """Per node the objects counted on it: every live holder, and so many nodes more (with nothing counted) that
+        the manifest itself is on f+1 machines."""
+        here: dict[NodeId, set[ObjectId]] = {}
+        for object_id in objects:
+            for node in self._delivery.of(object_id):
+                here.setdefault(node, set()).add(object_id)
+        for node in line(manifest, self._survey.view):
+            if self._chooser.distinct(here) > self._request.redundancy.losses:
+                break
+            if self._chooser.alive(node):
+                here.setdefault(node, set())
+        return {node: frozenset(ids) for node, ids in here.items()}
+
+    @asynccontextmanager
+    async def _remake(self, object_id: ObjectId) -> AsyncIterator[Pieces | None]:
+        """The bytes of an object once more, from the files; None when no chunk of what we read makes them."""
+        offset, found = 0, None
+        for made in self._made:
+            assert made is not None
+            if made.chunk.object_id == object_id:
+                found = made
+                break
+            offset += made.chunk.length
+        if found is None:
+            yield None
+            return
+        scratch = await self._scratches.get()
+        try:
+            encoded = await self._peers.runtime.in_thread(self._make_again, found, offset, scratch, object_id)
+            yield encoded
+        finally:
+            self._scratches.put_nowait(scratch)
+
+    def _make_again(self, made: _Made, offset: int, scratch: Scratch, object_id: ObjectId) -> Pieces | None:
+        plain = memoryview(bytearray(made.chunk.length))
+        reread(self._disk, self._scan, offset, plain)
+        if hashlib.sha256(plain).digest() != made.chunk.plain:
+            raise Changed("a file of the checkpoint")
+        encoded, again = self._encode(Cut(plain, made.width), scratch, made.chunk.plain)
+        return encoded.pieces if again == object_id else None
+
+
+@dataclass(slots=True)
+class _Window:
+    """A read buffer and how many chunks still use it."""
+
+    buffer: memoryview
+    users: int

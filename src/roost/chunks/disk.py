@@ -1,0 +1,382 @@
+"""`DiskChunkStore`: the port `ChunkStore` on one disk of this machine, and what a node needs to serve it.
+
+Which objects are here is known from their names, listed once at the start and kept in memory; a file that has vanished
+or gone bad since is noticed when it is used. Three rules hold it together:
+
+* **Nothing is vouched for before it is durable.** An object enters the index when its bytes, its name and its directory
+  are fsynced, and not before.
+* **One receiver per object.** A second put of the same object waits for the first, and then has nothing to do, or takes
+  its place when it failed.
+* **The guard.** Whoever removes an object checks and unlinks under `guard()`; `have`, the start of a put, and a
+  commit's check take it too. What it must not remove is what is `reserved`: an object is from the start of its put on.
+"""
+
+import asyncio
+import collections
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+from roost.chunks.layout import (
+    FAN_OUT,
+    STORE_ID_BYTES,
+    Layout,
+    count_quarantined,
+    list_objects,
+    move_to_quarantine,
+    open_tree,
+    sweep,
+)  # fmt: skip
+from roost.chunks.read import ObjectReader
+from roost.chunks.receive import DiskSink, ObjectWriter, pour
+from roost.chunks.slices import SlicePool
+from roost.chunks.store import CopyState, Space
+from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, RoostError
+from roost.core.ids import ObjectId
+from roost.core.runtime import Runtime
+from roost.disk.port import Disk, FileInfo
+from roost.net.body import Body, Sink
+from roost.wire.messages import OBJECT_BYTES_MAX
+
+RESERVED_S = 3600.0
+PUTS_MAX = 10
+READS_MAX = 12
+"""Objects received, and read, at the same time; more wait. With two buffers a put and one a read, 32 slices in all."""
+_LOOKED_AT_A_TIME = 256
+
+TakeBody = Callable[[Sink], Awaitable[None]]
+Moved = Callable[[int], None]
+
+
+def _unwatched(count: int) -> None:
+    """Nobody wants to know how many bytes moved."""
+
+
+class DiskChunkStore:
+    """Objects below `layout` on `disk`; `open` comes first. `reserve_bytes` of the disk stay free of them.
+
+    The index takes about 150 bytes of memory an object; what passes through takes slices from two bounded pools.
+    """
+
+    def __init__(
+        self, disk: Disk, runtime: Runtime, *, reserve_bytes: int, layout: Layout = Layout(),  # noqa: B008  # frozen
+        puts_max: int = PUTS_MAX, reads_max: int = READS_MAX,
+    ) -> None:  # fmt: skip
+        self._disk = disk
+        self._runtime = runtime
+        self._reserve_bytes = reserve_bytes
+        self._layout = layout
+        self._lock = asyncio.Lock()
+        self._sizes: dict[ObjectId, int] = {}
+        self._suspect: set[ObjectId] = set()
+        self._reserved: collections.OrderedDict[ObjectId, float] = collections.OrderedDict()
+        self._receiving: dict[ObjectId, asyncio.Event] = {}
+        self._to_receive = SlicePool(loans_max=puts_max, each=2)
+        self._to_read = SlicePool(loans_max=reads_max)
+        self._bytes_used = 0
+        self._promised = 0
+        self._numbers = 0
+        self._quarantined = 0
+        self._damaged_total = 0
+
+    # At the start, and what is here
+
+    async def open(self, *, expected_store_id: str | None = None) -> str:
+        """Make or recognise the tree, remove what dead writers left, list the objects; return the store's id, which the
+        caller remembers and passes here the next time. Failed when that id is not the one found: the disk may not be
+        mounted. DiskFault when the disk does not let itself be listed."""
+        work, disk, layout = self._runtime.in_thread, self._disk, self._layout
+        fresh = self._runtime.token_bytes(STORE_ID_BYTES).hex()
+        store_id = await work(
+            lambda: open_tree(disk, layout, expected_store_id=expected_store_id, fresh_store_id=fresh)
+        )
+        await work(sweep, disk, layout)
+        for first in FAN_OUT:
+            listing = await work(list_objects, disk, layout, first)
+            self._sizes |= listing.sizes
+            self._bytes_used += sum(listing.sizes.values())
+            self._damaged_total += listing.faults
+        self._quarantined = await work(count_quarantined, disk, layout)
+        return store_id
+
+    @property
+    def objects(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def bytes_used(self) -> int:
+        return self._bytes_used
+
+    @property
+    def quarantined(self) -> int:
+        """Files in quarantine."""
+        return self._quarantined
+
+    @property
+    def damaged_total(self) -> int:
+        """Copies found bad, or not to be had from the disk, since this process started."""
+        return self._damaged_total
+
+    def guard(self) -> asyncio.Lock:
+        """``async with store.guard():`` nothing is removed from here, and no put begins, until the block ends."""
+        return self._lock
+
+    def reserved(self, object_id: ObjectId) -> bool:
+        """Whether the object must stay although nothing may name it; to be asked under the guard."""
+        expiry = self._reserved.get(object_id)
+        return object_id in self._receiving or (expiry is not None and expiry > self._runtime.now())
+
+    async def have(self, ids: Sequence[ObjectId], *, reserve: bool = False) -> list[bool]:
+        async with self._lock:
+            here = [object_id in self._sizes and object_id not in self._suspect for object_id in ids]
+            if reserve:
+                self._reserve(object_id for object_id, found in zip(ids, here, strict=True) if found)
+            return here
+
+    async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+        """The ids whose object is not here, whole as far as the file system knows; the others are reserved. Unlike
+        `have` this looks at the files. For a commit, which holds the guard from before the call until it has written
+        its manifest."""
+        absent: list[ObjectId] = []
+        for begin in range(0, len(ids), _LOOKED_AT_A_TIME):
+            some = ids[begin : begin + _LOOKED_AT_A_TIME]
+            sizes = await self._runtime.in_thread(self._look, some)
+            for object_id, size in zip(some, sizes, strict=True):
+                if not self._stands(object_id, size):
+                    absent.append(object_id)
+        gone = set(absent)
+        self._reserve(object_id for object_id in ids if object_id not in gone)
+        return absent
+
+    async def space(self) -> Space:
+        found = await self._runtime.in_thread(self._disk.space)
+        free = max(0, found.free - self._reserve_bytes - self._promised)
+        return Space(used=self._bytes_used, free=free, total=found.total)
+
+    # Put
+
+    async def put(self, object_id: ObjectId, body: Body) -> bool:
+        async def take(sink: Sink) -> None:
+            await pour(body, sink)
+
+        return await self.receive(object_id, body.length, take)
+
+    async def receive(self, object_id: ObjectId, length: int, take: TakeBody, *, moved: Moved = _unwatched) -> bool:
+        """As `put`, of `length` bytes that `take` puts into the sink it is given; `take` is not called when the object
+        is here already. `moved` is told of bytes as they reach the disk."""
+        if length > OBJECT_BYTES_MAX:
+            raise Failed(f"an object of {length} bytes is longer than the {OBJECT_BYTES_MAX} it may have")
+        while True:
+            async with self._lock:
+                first = self._receiving.get(object_id)
+                if first is None:
+                    if await self._is_here(object_id):
+                        self._reserve([object_id])
+                        return False
+                    self._receiving[object_id] = asyncio.Event()
+                    break
+            await first.wait()
+        try:
+            await self._receive(object_id, length, take, moved)
+        finally:
+            self._receiving.pop(object_id).set()
+        return True
+
+    async def _is_here(self, object_id: ObjectId) -> bool:
+        if object_id not in self._sizes:
+            return False
+        [size] = await self._runtime.in_thread(self._look, [object_id])
+        return self._stands(object_id, size)
+
+    async def _receive(self, object_id: ObjectId, length: int, take: TakeBody, moved: Moved) -> None:
+        owed = await self._promise(length)
+
+        def written(count: int) -> None:
+            owed[0] -= count
+            self._promised -= count
+            moved(count)
+
+        try:
+            buffers = await self._to_receive.borrow()
+            self._numbers += 1
+            writer = ObjectWriter(self._disk, self._layout, object_id, number=self._numbers)
+            sink = DiskSink(self._runtime, writer, length=length, buffers=buffers, moved=written)
+            free: list[bytearray] = []
+            try:
+                await take(sink)
+                await sink.finish()
+            finally:
+                # The object may be durable although we were cancelled. It counts as reserved while it is received, so
+                # nobody can be about to remove it, and no guard is needed to say that it is here.
+                if writer.committed:
+                    self._add(object_id, length)
+                try:
+                    free = await sink.close()
+                finally:
+                    self._to_receive.give_back(free)
+        finally:
+            self._promised -= owed[0]
+
+    async def _promise(self, length: int) -> list[int]:
+        """Set `length` bytes of the disk aside for one put, or raise NoSpace. Returns how many of them are still to be
+        written, for the caller to count down."""
+        space = await self.space()
+        if space.free < length:
+            raise NoSpace(
+                f"{length} bytes would leave less than the {self._reserve_bytes} that stay free on this disk",
+                hint="free space on it, or add a node",
+            )
+        self._promised += length
+        return [length]
+
+    # Get and verify
+
+    async def get(self, object_id: ObjectId, into: memoryview) -> int:
+        size = self._size(object_id)
+        if size > len(into):
+            raise Failed(f"object {object_id.hex()} has {size} bytes, more than the {len(into)} there is room for")
+        async with self._reading(object_id, size) as reader:
+            return await self._runtime.in_thread(reader.read, into[:size])
+
+    async def open_body(self, object_id: ObjectId) -> Body:
+        """The object as a body to send, hashed as it is read; the body ends with Damaged instead of its last slice when
+        the bytes are wrong (they are in quarantine then), or with DiskFault. NotFound, or Damaged when the length is
+        wrong already."""
+        size = self._size(object_id)
+        [found] = await self._runtime.in_thread(self._look, [object_id])
+        if found != size:
+            async with self._reading(object_id, size) as reader:
+                await self._runtime.in_thread(reader.read, memoryview(b""))
+        return Body(size, self._slices(object_id, size))
+
+    async def _slices(self, object_id: ObjectId, size: int) -> AsyncIterator[memoryview]:
+        buffers = await self._to_read.borrow()
+        try:
+            view = memoryview(buffers[0])
+            async with self._reading(object_id, size) as reader:
+                while True:
+                    count = await self._runtime.in_thread(reader.read, view)
+                    if count:
+                        yield view[:count]
+                    if not reader.left:
+                        return
+        finally:
+            self._to_read.give_back(buffers)
+
+    async def verify(self, ids: Sequence[ObjectId], *, moved: Moved = _unwatched) -> list[CopyState]:
+        """As the port says. `moved` is told the size of each object, and at least 1. An object that the disk does not
+        give out is damaged too, but stays where it is: it may be the last copy, and the fault one of the cable."""
+        states: list[CopyState] = []
+        for object_id in ids:
+            states.append(await self._verify(object_id))
+            moved(max(1, self._sizes.get(object_id, 1)))
+        return states
+
+    async def _verify(self, object_id: ObjectId) -> CopyState:
+        size = self._sizes.get(object_id)
+        if size is None:
+            return CopyState.ABSENT
+        buffers = await self._to_read.borrow()
+        try:
+            async with self._reading(object_id, size) as reader:
+                view = memoryview(buffers[0])
+                await self._runtime.in_thread(lambda: reader.read_all(view, from_disk=True))
+        except NotFound:
+            return CopyState.ABSENT
+        except (Damaged, DiskFault):
+            return CopyState.DAMAGED
+        finally:
+            self._to_read.give_back(buffers)
+        return CopyState.GOOD
+
+    @contextlib.asynccontextmanager
+    async def _reading(self, object_id: ObjectId, size: int) -> AsyncIterator[ObjectReader]:
+        """A reader of the object; what reading it shows is remembered, and bad bytes go to quarantine."""
+        reader = ObjectReader(self._disk, self._layout, object_id, size=size)
+        try:
+            yield reader
+            if not reader.left:
+                self._suspect.discard(object_id)
+        except NotFound:
+            self._forget(object_id)
+            raise NotFound(f"object {object_id.hex()} has vanished from this disk", hint="see: roost status") from None
+        except (Damaged, DiskFault) as error:
+            self._damaged_total += 1
+            if object_id in self._sizes:
+                self._suspect.add(object_id)
+            if isinstance(error, Damaged):
+                await self._quarantine(object_id, reader.seen)
+            raise
+        finally:
+            reader.close()
+
+    async def _quarantine(self, object_id: ObjectId, seen: FileInfo | None) -> None:
+        """Move the file away, if it still is the one that was read; a put that runs replaces it anyway. A disk that
+        refuses keeps it, and it stays suspect."""
+        async with self._lock:
+            if object_id in self._receiving:
+                return
+            try:
+                moved = await self._runtime.in_thread(move_to_quarantine, self._disk, self._layout, object_id, seen)
+            except NotFound:
+                self._forget(object_id)
+            except RoostError:
+                return
+            else:
+                if moved:
+                    self._quarantined += 1
+                    self._forget(object_id)
+                else:
+                    self._suspect.discard(object_id)
+
+    # The index
+
+    def _size(self, object_id: ObjectId) -> int:
+        size = self._sizes.get(object_id)
+        if size is None:
+            raise NotFound(f"object {object_id.hex()} is not on this disk")
+        return size
+
+    def _add(self, object_id: ObjectId, size: int) -> None:
+        self._forget(object_id)
+        self._sizes[object_id] = size
+        self._bytes_used += size
+        self._reserve([object_id])
+
+    def _forget(self, object_id: ObjectId) -> None:
+        self._bytes_used -= self._sizes.pop(object_id, 0)
+        self._suspect.discard(object_id)
+        self._reserved.pop(object_id, None)
+
+    def _look(self, ids: Sequence[ObjectId]) -> list[int | None]:
+        """Per id the size of its file, None when there is none; -1 when the disk does not say. Blocks."""
+        sizes: list[int | None] = []
+        for object_id in ids:
+            try:
+                sizes.append(self._disk.info(self._layout.object(object_id)).size)
+            except NotFound:
+                sizes.append(None)
+            except RoostError:
+                sizes.append(-1)
+        return sizes
+
+    def _stands(self, object_id: ObjectId, size: int | None) -> bool:
+        """Whether the object is here, given what looking at its file showed. One that has vanished is forgotten, one
+        of another length does not count until it is read or put again."""
+        known = self._sizes.get(object_id)
+        if known is None:
+            return False
+        if size is None:
+            self._forget(object_id)
+            return False
+        if size != known:
+            self._suspect.add(object_id)
+        return object_id not in self._suspect
+
+    def _reserve(self, ids: Iterable[ObjectId]) -> None:
+        """Keep these, which are here, for an hour from now; forget the reservations that have expired."""
+        now = self._runtime.now()
+        for object_id in ids:
+            self._reserved[object_id] = now + RESERVED_S
+            self._reserved.move_to_end(object_id)
+        while self._reserved and next(iter(self._reserved.values())) <= now:
+            self._reserved.popitem(last=False)

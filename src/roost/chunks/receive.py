@@ -1,0 +1,144 @@
+"""An object on its way to the disk: hashed and written slice by slice under a temporary name, and named only when its
+hash is right and its bytes are durable."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+from roost.chunks.layout import Layout
+from roost.core.errors import Damaged, ProtocolError
+from roost.core.ids import ObjectId
+from roost.core.runtime import Runtime
+from roost.disk.durable import DurableFile
+from roost.disk.port import Disk
+from roost.net.body import Body, Sink
+from roost.net.stream import SLICE_BYTES
+
+
+class ObjectWriter:
+    """The part that blocks, for one thread at a time. `committed` tells whether the object is whole, durable and under
+    its name."""
+
+    def __init__(self, disk: Disk, layout: Layout, object_id: ObjectId, *, number: int) -> None:
+        self.committed = False
+        self._disk = disk
+        self._layout = layout
+        self._object_id = object_id
+        self._number = number
+        self._hash = hashlib.sha256()
+        self._file: DurableFile | None = None
+
+    def append(self, data: memoryview) -> None:
+        """Hash and write the next bytes. NoSpace or DiskFault: nothing of the object counts, `discard` it."""
+        self._hash.update(data)
+        self._open().write(data)
+
+    def finish(self) -> None:
+        """Check the hash, then fsync, rename, and fsync the directory. Damaged, NoSpace or DiskFault: not kept."""
+        if self._hash.digest() != self._object_id:
+            raise Damaged(
+                f"what came for object {self._object_id.hex()} has the SHA-256 {self._hash.hexdigest()}",
+                hint="nothing was kept; the sender's copy or its memory is damaged",
+            )
+        self._open().commit(self._layout.object(self._object_id))
+        self.committed = True
+
+    def discard(self) -> None:
+        """Remove the temporary; does nothing after `finish`."""
+        if self._file is not None:
+            self._file.discard()
+
+    def _open(self) -> DurableFile:
+        if self._file is None:
+            self._file = DurableFile(self._disk, self._layout.temporary(self._object_id, self._number))
+        return self._file
+
+
+class DiskSink:
+    """A Sink with two buffers: while one is being hashed and written in a thread, the next is being filled.
+
+    `moved` is told of bytes as they are written. An error of the disk is raised at the next step.
+    """
+
+    def __init__(
+        self, runtime: Runtime, writer: ObjectWriter, *, length: int, buffers: list[bytearray],
+        moved: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._runtime = runtime
+        self._writer = writer
+        self._length = length
+        self._moved = moved
+        self._free = list(buffers)
+        self._received = 0
+        self._filling: bytearray | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, length: int) -> memoryview:
+        if self._received + length > self._length:
+            raise ProtocolError(f"more came than the {self._length} bytes that were announced")
+        if self._writing is not None and self._writing.done():
+            self._writing.result()
+        self._filling = self._free.pop()
+        if length > len(self._filling):  # no peer of this release sends such slices, but the protocol allows them
+            return memoryview(bytearray(length))
+        return memoryview(self._filling)[:length]
+
+    async def give(self, received: memoryview) -> None:
+        await self._written()
+        self._received += len(received)
+        buffer, self._filling = self._filling, None
+        assert buffer is not None, "a slice is given once, after it was taken"
+        self._writing = asyncio.get_running_loop().create_task(self._write(buffer, received))
+
+    async def finish(self) -> None:
+        """Make the object durable under its name. Damaged when too little came or the hash is wrong."""
+        await self._written()
+        if self._received != self._length:
+            raise Damaged(f"{self._received} bytes came of the {self._length} that were announced")
+        await self._runtime.in_thread(self._writer.finish)
+
+    async def close(self) -> list[bytearray]:
+        """Wait for the disk, remove the temporary unless it was finished, and return the buffers that are free. One
+        that was taken and not given is not among them: whoever took it may still be filling it."""
+        try:
+            await self._settle()
+        finally:
+            if not self._writer.committed:
+                await self._runtime.in_thread(self._writer.discard)
+        return self._free
+
+    async def _write(self, buffer: bytearray, received: memoryview) -> None:
+        try:
+            await self._runtime.in_thread(self._writer.append, received)
+        finally:
+            self._free.append(buffer)
+        self._moved(len(received))
+
+    async def _written(self) -> None:
+        """Wait for the slice before this one; its error becomes ours."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+            self._writing.result()
+
+    async def _settle(self) -> None:
+        """Wait until no thread uses a buffer, however often we are cancelled meanwhile."""
+        cancelled = False
+        while self._writing is not None and not self._writing.done():
+            try:
+                await asyncio.wait([self._writing])
+            except asyncio.CancelledError:
+                cancelled = True
+        if self._writing is not None and not self._writing.cancelled():
+            self._writing.exception()
+        if cancelled:
+            raise asyncio.CancelledError
+
+
+async def pour(body: Body, sink: Sink) -> None:
+    """Put a body that is at hand into a sink, as a connection would."""
+    async for piece in body.slices:
+        for begin in range(0, len(piece), SLICE_BYTES):
+            part = piece[begin : begin + SLICE_BYTES]
+            view = await sink.take(len(part))
+            view[:] = part
+            await sink.give(view)

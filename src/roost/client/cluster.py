@@ -1,0 +1,279 @@
+"""`AsyncCluster`: every operation on a cluster, for programs with an event loop, the command line and the coordinator.
+
+Data moves straight between this process and the nodes; no coordinator need run.
+"""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from roost.checkpoints.catalogue import Listed
+from roost.checkpoints.gather import gather
+from roost.checkpoints.health import Findings, examine
+from roost.checkpoints.peers import Survey
+from roost.checkpoints.progress import Progress
+from roost.checkpoints.remove import remove
+from roost.checkpoints.scan import scan
+from roost.checkpoints.store import Receipt, StoreRequest, store
+from roost.checkpoints.target import Target
+from roost.client.overview import node_rows, status_of
+from roost.client.results import (
+    ChunkRow,
+    ClusterStatus,
+    FileRow,
+    GatherResult,
+    ListedRow,
+    Listing,
+    NodeRow,
+    RemoveResult,
+    Shown,
+    StoreResult,
+    Verdict,
+    rfc3339,
+)
+from roost.client.session import Session, open_session
+from roost.codec.manifest import Manifest
+from roost.core.checkpoint import Health, Redundancy
+from roost.core.errors import NotFound
+from roost.core.ids import CheckpointName, parse_checkpoint_name, split_reference
+from roost.core.runtime import SystemRuntime
+from roost.disk.posix import PosixDisk
+from roost.net.tcp import TcpNetwork
+from roost.security.identity import Identity
+from roost.security.tls import client_context, server_context
+from roost.settings.paths import Home
+from roost.settings.schema import Settings
+
+TWO = Redundancy.parse("2")
+
+
+class AsyncCluster:
+    """The cluster as this machine's identity sees it. Open it with `AsyncCluster.open`, use it as a context manager.
+
+    Errors are those of `roost.core.errors`; each says what to do next.
+    """
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self.session = session
+        self._settings = settings
+
+    @classmethod
+    async def open(cls, home: Home, settings: Settings) -> "AsyncCluster":
+        """This machine's cluster. NotAdmitted in a home without an identity."""
+        runtime = SystemRuntime()
+        disk = PosixDisk(home.root)
+        identity = await runtime.in_thread(Identity.load, disk)
+        network = TcpNetwork(runtime, client_context=client_context(identity), server_context=server_context(identity))
+        session = await open_session(runtime, network, disk, identity, home.catalogue)
+        if not session.membership.view.storage:
+            await session.meet_static(settings.discovery.peers)
+        return cls(session, settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections. Idempotent."""
+        await self.session.close()
+
+    # -- store and gather ----------------------------------------------------------------------------------------
+
+    async def store(
+        self, path: Path, *, name: str | None = None, follow: bool = False, redundancy: str | None = None,
+        progress: Progress | None = None,
+    ) -> StoreResult:  # fmt: skip
+        """Store a file or folder; what the result says is durable. See `roost.checkpoints.store.store` for errors;
+        NotFound when there is no such path."""
+        runtime = self.session.runtime
+        begun = runtime.now()
+        progress = progress or Progress()
+        where, disk, inside = await runtime.in_thread(_source, path)
+        request = StoreRequest(
+            name=parse_checkpoint_name(name) if name is not None else default_name(where),
+            source=f"{platform.node()}:{where}",
+            redundancy=Redundancy.parse(redundancy) if redundancy is not None else self._settings.redundancy,
+            chunk_max=self._settings.chunk_size,
+            compress=self._settings.compression == "auto",
+            defaulted=name is None,
+        )
+        progress.enter("looking at the files")
+        found = await runtime.in_thread(lambda: scan(disk, inside, follow=follow))
+        receipt = await store(self.session.peers, self.session.catalogue, disk, found, request, progress)
+        await self._note_receipt(receipt, request.redundancy)
+        view = self.session.membership.view
+        names = tuple(m.name for m in view.storage if m.node_id in receipt.nodes)
+        return StoreResult(
+            name=receipt.name, version=receipt.version, unchanged=receipt.unchanged, bytes=receipt.bytes,
+            bytes_sent=receipt.bytes_sent, chunks=receipt.chunks, chunks_new=receipt.chunks_new,
+            copies=receipt.copies, degraded=receipt.degraded, nodes=names, seconds=runtime.now() - begun,
+            single_machine=receipt.single_machine, notes=receipt.notes,
+        )  # fmt: skip
+
+    async def _note_receipt(self, receipt: Receipt, redundancy: Redundancy) -> None:
+        from roost.core.checkpoint import health_of
+
+        now = int(self.session.runtime.wall())
+        listed = await self.session.catalogue.find(receipt.name, receipt.version)
+        health = health_of(receipt.copies, redundancy)
+        await self.session.catalogue.note_health(listed.manifest, health, at=now, verified_at=None)
+
+    async def gather(
+        self, reference: str, *, to: Path | None = None, only: str | None = None, force: bool = False,
+        progress: Progress | None = None,
+    ) -> GatherResult:  # fmt: skip
+        """Bring ``NAME`` or ``NAME@VERSION`` back into the folder `to` (default: the name under the working
+        directory). See `roost.checkpoints.gather.gather` for errors."""
+        runtime = self.session.runtime
+        begun = runtime.now()
+        progress = progress or Progress()
+        survey, listed, manifest = await self._find(reference)
+        dest = await runtime.in_thread(_destination, to if to is not None else Path(listed.name))
+        target = Target(PosixDisk(dest.parent), dest.name, manifest, listed.manifest, force=force, only=only)
+        done = await gather(self.session.peers, survey, manifest, target, progress)
+        return GatherResult(
+            name=listed.name, version=listed.version, path=str(dest.parent / target.final), bytes=done.bytes,
+            seconds=runtime.now() - begun, failovers=done.failovers, complete=self._complete(survey, manifest),
+            already_there=done.already_there, notes=done.notes,
+        )  # fmt: skip
+
+    async def _find(self, reference: str) -> tuple[Survey, Listed, Manifest]:
+        name, version = split_reference(reference)
+        survey = await self.session.peers.survey(enough=TWO)
+        survey.require_any()
+        listed = await self.session.catalogue.find(name, version)
+        return survey, listed, await self.session.catalogue.manifest(listed.manifest)
+
+    @staticmethod
+    def _complete(survey: Survey, manifest: Manifest) -> bool:
+        return survey.complete(Redundancy.parse(manifest.redundancy).losses)
+
+    # -- what is there -------------------------------------------------------------------------------------------
+
+    async def list(self, prefix: str = "", *, newest: bool = False, health: bool = False) -> Listing:
+        """What is stored; with `health` the nodes are asked now, else what was last known is told with its time."""
+        survey = await self.session.peers.survey(enough=TWO)
+        survey.require_any()
+        listed = await self.session.catalogue.list(prefix=prefix, newest=newest)
+        if health:
+            for found in listed:
+                await self._examine(survey, found, Progress(), deep=False)
+            listed = await self.session.catalogue.list(prefix=prefix, newest=newest)
+        unreachable = tuple(survey.name(node) for node in sorted(survey.problems))
+        return Listing(tuple(_row(found) for found in listed), survey.complete(TWO.losses), unreachable)
+
+    async def show(self, reference: str) -> Shown:
+        """One version: its files, its chunks and who has them now."""
+        survey, listed, manifest = await self._find(reference)
+        findings = await self._examine(survey, listed, Progress(), deep=False)
+        listed = await self.session.catalogue.find(listed.name, listed.version)
+        row = _row(listed)
+        sizes = manifest.object_bytes()
+        return Shown(
+            name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=row.stored_at,
+            redundancy=listed.redundancy, source=listed.source,
+            files=tuple(FileRow(f.path, f.kind, f.size, f.sha256.hex()) for f in manifest.files),
+            chunks=tuple(
+                ChunkRow(i.hex(), sizes[i], tuple(sorted(survey.name(node) for node in findings.holders[i])))
+                for i in manifest.objects()
+            ),
+            health=findings.health, copies=findings.copies, verified_at=row.verified_at,
+            complete=self._complete(survey, manifest),
+        )  # fmt: skip
+
+    async def verify(
+        self, references: Sequence[str] = (), *, deep: bool = False, progress: Progress | None = None
+    ) -> Sequence[Verdict]:
+        """Ask for every copy of the named versions (all newest versions without names); with `deep` the nodes read
+        each back and hash it."""
+        survey = await self.session.peers.survey(enough=TWO)
+        survey.require_any()
+        catalogue = self.session.catalogue
+        if references:
+            chosen = [await catalogue.find(*split_reference(reference)) for reference in references]
+        else:
+            chosen = await catalogue.list(newest=True)
+        verdicts = []
+        for listed in chosen:
+            told = progress or Progress()
+            told.notes.clear()
+            findings = await self._examine(survey, listed, told, deep=deep)
+            damaged = tuple((i.hex(), survey.name(node)) for i, node in findings.damaged)
+            verdicts.append(
+                Verdict(listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(told.notes))
+            )
+        return verdicts
+
+    async def _examine(self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool) -> Findings:
+        catalogue = self.session.catalogue
+        manifest = await catalogue.manifest(listed.manifest)
+        findings = await examine(self.session.peers, survey, manifest, progress, deep=deep)
+        now = int(self.session.runtime.wall())
+        good = deep and findings.health is not Health.UNKNOWN
+        await catalogue.note_health(listed.manifest, findings.health, at=now, verified_at=now if good else None)
+        return findings
+
+    async def remove(self, reference: str, *, dry_run: bool = False) -> RemoveResult:
+        """Take a version (all versions without one) off every list."""
+        name, version = split_reference(reference)
+        survey = await self.session.peers.survey(enough=TWO)
+        survey.require_any()
+        catalogue = self.session.catalogue
+        chosen = [await catalogue.find(name, version)]
+        if version is None:
+            chosen = [listed for listed in await catalogue.list(prefix=name) if listed.name == name]
+        told = tuple((str(listed.name), listed.version) for listed in chosen)
+        if dry_run:
+            return RemoveResult(told, (), False, True)
+        versions = [(listed, await catalogue.manifest(listed.manifest)) for listed in chosen]
+        removed = await remove(self.session.peers, catalogue, survey, versions)
+        names = tuple(survey.name(node) for node in removed.nodes)
+        return RemoveResult(told, names, removed.everywhere, False)
+
+    async def nodes(self) -> Sequence[NodeRow]:
+        """Every storage node, each asked now."""
+        await self.session.peers.survey(enough=TWO)
+        return await node_rows(self.session)
+
+    async def status(self) -> ClusterStatus:
+        """Everything at one look; the health of each newest version is asked now."""
+        listing = await self.list(newest=True, health=True)
+        return status_of(self._settings, self.session, await node_rows(self.session), listing)
+
+
+def default_name(where: Path) -> CheckpointName:
+    """The name of a checkpoint stored without one: ``parent/filename`` without ``.safetensors``, or ``parent/dir``."""
+    own = where.name.removesuffix(".safetensors") if not where.is_dir() else where.name
+    parent = where.parent.name
+    return parse_checkpoint_name(f"{parent}/{own}" if parent else own)
+
+
+def _source(path: Path) -> tuple[Path, PosixDisk, str]:
+    """The absolute path, the disk that it is on, and its name there; NotFound when there is no such path."""
+    where = Path(os.path.abspath(path))
+    if not os.path.lexists(where):
+        raise NotFound(f"there is no {path}", hint="give the path of a checkpoint file or folder")
+    return (where, PosixDisk(where), "") if where.is_dir() else (where, PosixDisk(where.parent), where.name)
+
+
+def _destination(to: Path) -> Path:
+    """The absolute destination; the folders above it are made."""
+    dest = Path(os.path.abspath(to))
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    return dest
+
+
+def _row(listed: Listed) -> ListedRow:
+    return ListedRow(
+        name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=rfc3339(listed.stored_at),
+        health=str(listed.health), health_at=rfc3339(listed.health_at) if listed.health_at is not None else None,
+        verified_at=rfc3339(listed.verified_at) if listed.verified_at is not None else None,
+        redundancy=listed.redundancy,
+    )  # fmt: skip

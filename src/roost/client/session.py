@@ -1,0 +1,90 @@
+"""A session is one member's connection to its cluster: who it is, what it knows, and its links to the others.
+
+The coordinator, the command line and programs all stand on one; only where its parts come from differs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roost import __version__
+from roost.checkpoints.catalogue import Catalogue
+from roost.checkpoints.peers import Peers
+from roost.cluster.membership import Membership
+from roost.cluster.remembered import Remembered
+from roost.core.cluster import Address
+from roost.core.errors import RoostError
+from roost.core.ids import NodeId
+from roost.core.runtime import Runtime
+from roost.disk.port import Disk
+from roost.net.link import Link
+from roost.net.links import Links
+from roost.net.stream import Network
+from roost.security.identity import Identity
+from roost.wire.messages import PROTOCOL, PROTOCOL_MIN, Hello
+
+
+def hello_of(cluster_hash: bytes, *, authority: bytes = b"") -> Hello:
+    """How we introduce ourselves."""
+    return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority)
+
+
+def dialable(membership: Membership, remembered: Remembered, identity: Identity, node: NodeId) -> list[Address]:
+    """Where to try a member, best first: where it answered last, then where it says it listens. A loopback address is
+    of use only on the machine that it was said on."""
+    member = membership.view.member(node)
+    said = member.addresses if member else ()
+    same_machine = member is None or member.machine == identity.machine
+    found = dict.fromkeys([*remembered.addresses(node), *said])
+    return [address for address in found if same_machine or not address.is_loopback]
+
+
+@dataclass(slots=True)
+class Session:
+    """Opened by `open_session`; close it when done."""
+
+    runtime: Runtime
+    network: Network
+    identity: Identity
+    membership: Membership
+    catalogue: Catalogue
+    remembered: Remembered
+    links: Links
+    peers: Peers
+
+    async def meet_static(self, addresses: Sequence[Address]) -> None:
+        """Learn which nodes answer at configured addresses; those that do not are no error."""
+        for address in addresses:
+            try:
+                link = await Link.open(
+                    self.runtime, self.network, address, expect=None, hello=hello_of(self.identity.cluster_hash)
+                )
+            except RoostError:
+                continue
+            if link.stream.peer.node_id is not None:
+                self.remembered.worked(link.stream.peer.node_id, address)
+            await link.close()
+
+    async def close(self) -> None:
+        await self.links.close()
+        await self.catalogue.close()
+
+
+async def open_session(
+    runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None
+) -> Session:
+    """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet."""
+    membership = Membership(identity.authority)
+    records = Catalogue(catalogue, runtime, check=membership.check, added=membership.learn)
+    await records.open()
+    remembered = Remembered(home)
+    await runtime.in_thread(remembered.load)
+    links = Links(
+        runtime,
+        network,
+        hello=hello_of(identity.cluster_hash),
+        resolve=lambda node: dialable(membership, remembered, identity, node),
+        worked=remembered.worked,
+    )
+    peers = Peers(runtime, links, lambda: membership.view, records, remembered.nodes)
+    return Session(runtime, network, identity, membership, records, remembered, links, peers)

@@ -1,0 +1,265 @@
+"""The coordinator: admits machines, keeps the records in step, runs local nodes, and watches folders.
+
+A role, not a place: everything it knows can be had from the nodes again, and data never passes through it.
+"""
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from roost.checkpoints.watcher import Watcher
+from roost.client.cluster import AsyncCluster
+from roost.client.session import Session, hello_of, open_session
+from roost.cluster.agent import Agent
+from roost.cluster.discovery import own_addresses
+from roost.cluster.exchange import record_handlers
+from roost.cluster.membership import describe_self
+from roost.codec.records import encode_record
+from roost.core.cluster import Address, View
+from roost.core.errors import Busy, NotAdmitted, NotFound, RoostError
+from roost.core.ids import NodeId
+from roost.core.runtime import SystemRuntime
+from roost.disk.posix import PosixDisk
+from roost.net.server import Call, Reply, Server
+from roost.net.stream import Listener, Peer
+from roost.node.admission import join_handler
+from roost.node.daemon import member_network
+from roost.node.events import Event, Say, until_signalled
+from roost.node.local import LocalNode, LocalNodes, watch_deaths
+from roost.node.run_state import RunState, read_run_state, take_home, write_run_state
+from roost.security.authority import Authority
+from roost.security.identity import Identity, NodeKey, take_machine
+from roost.security.token import TokenBook
+from roost.settings.paths import Home
+from roost.settings.schema import Settings, WatchFolder, default_settings
+from roost.wire.messages import Hello, Join, Ping, Pong
+
+LOOK_S = 1.0
+
+
+async def run_coordinator(home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say) -> None:
+    """Run until SIGINT or SIGTERM; local nodes end with it then, but not when it is killed.
+
+    `local` is the number of local nodes (None: as the settings say), `ready_at` how many nodes *ready* waits for
+    (None: the local ones). Makes the cluster's authority in an empty home. Busy when the home is served already.
+    """
+    runtime = SystemRuntime()
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    disk = PosixDisk(home.root)
+    lock = await runtime.in_thread(take_home, disk, home)
+    try:
+        authority, identity = await runtime.in_thread(_identity, disk, settings.cluster, say)
+        count = settings.local_nodes if local is None else local
+        coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say)
+        await until_signalled(coordinator.run(count, count if ready_at is None else ready_at))
+        say(Event("stopping", "stopped"))
+    finally:
+        lock.release()
+
+
+def _identity(disk: PosixDisk, cluster_name: str, say: Say) -> tuple[Authority | None, Identity]:
+    """The authority, if it is here, and this machine's identity; both made in a home that has neither."""
+    try:
+        authority: Authority | None = Authority.load(disk)
+    except NotFound:
+        authority = None
+    try:
+        return authority, Identity.load(disk)
+    except NotAdmitted:
+        if authority is None:
+            authority = Authority.create(cluster_name)
+            authority.save(disk)
+            say(Event("authority-created", f"made the cluster {cluster_name!r}", {"cluster": cluster_name}))
+        identity = Identity.found(authority, NodeKey.load_or_create(disk), machine=take_machine(disk))
+        identity.save(disk)
+        return authority, identity
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One watched folder while it is watched."""
+
+    folder: WatchFolder
+    watcher: Watcher
+
+
+class _Coordinator:
+    """The coordinator's services, wired by hand."""
+
+    def __init__(
+        self, runtime: SystemRuntime, disk: PosixDisk, home: Home, settings: Settings, authority: Authority | None,
+        identity: Identity, say: Say,
+    ) -> None:  # fmt: skip
+        self._runtime = runtime
+        self._disk = disk
+        self._home = home
+        self._settings = settings
+        self._authority = authority
+        self._identity = identity
+        self._say = say
+        self._begun = runtime.now()
+        self._network = member_network(runtime, identity, joiners=authority is not None)
+        self._local = LocalNodes(
+            runtime,
+            home,
+            reserve_bytes=settings.node.reserve,
+            machine=identity.machine,
+            name=(platform.node() or "node").partition(".")[0],
+        )
+        self._watched: list[_Watched] = []
+        self._known: set[NodeId] = set()
+        self._address = Address("127.0.0.1", 0)
+
+    async def run(self, local: int, ready_at: int) -> None:
+        session = await open_session(self._runtime, self._network, self._disk, self._identity, self._home.catalogue)
+        agent = Agent(
+            self._runtime, session.links, session.membership, session.catalogue, own=self._identity.node_id,
+            remembered=session.remembered.nodes,
+        )  # fmt: skip
+        session.membership.changed = partial(self._view_changed, agent.wake)
+        self._known = {m.node_id for m in session.membership.view.storage}
+        server = self._server(session, agent)
+        listener = await self._listen(server)
+        try:
+            await self._introduce(session, listener.address)
+            await self._serve(session, agent, local, ready_at)
+        finally:
+            self._say(Event("stopping", "stopping the local nodes" if self._local.nodes else "stopping"))
+            await self._local.stop()
+            await listener.close()
+            server.close()
+            await session.close()
+
+    async def _serve(self, session: Session, agent: Agent, local: int, ready_at: int) -> None:
+        await self._local.start(local, self._authority, coordinator=self._identity.node_id, at=self._address)
+        await session.meet_static(self._settings.discovery.peers)
+        died: asyncio.Queue[LocalNode] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(agent.run())
+            group.create_task(watch_deaths(self._runtime, self._local, died))
+            group.create_task(self._tell_deaths(died))
+            group.create_task(self._tell_ready(session, agent, ready_at))
+            for folder in self._settings.watch:
+                group.create_task(self._watch(session, folder))
+
+    def _server(self, session: Session, agent: Agent) -> Server:
+        handlers = {**record_handlers(session.catalogue, changed=agent.wake), Ping: self._ping}
+        if self._authority is not None:
+            handlers[Join] = join_handler(self._runtime, self._authority, TokenBook(self._disk))
+        return Server(self._runtime, handlers, greeting=self._greeting)
+
+    def _greeting(self, peer: Peer) -> Hello:
+        authority = self._identity.authority if peer.node_id is None else b""
+        return hello_of(self._identity.cluster_hash, authority=authority)
+
+    async def _ping(self, call: Call) -> Reply:
+        return Reply(Pong(self._runtime.now() - self._begun))
+
+    async def _listen(self, server: Server) -> Listener:
+        """Listen where the settings say; when they say nothing, at the port used before, the default one, or any."""
+        wanted = self._settings.node.listen
+        choices = [wanted]
+        if wanted == default_settings().node.listen:
+            before = await self._runtime.in_thread(read_run_state, self._disk, self._home)
+            kept = [Address.parse(before.address)] if before else []
+            choices = [*kept, wanted, Address(wanted.host, 0)]
+        for choice in choices:
+            try:
+                listener = await server.listen(self._network, choice)
+            except Busy:
+                if choice == choices[-1]:
+                    raise
+                continue
+            break
+        self._address = listener.address
+        await self._tell_state()
+        text = f"admitting machines at {listener.address}"
+        self._say(Event("listening", text, {"address": str(listener.address)}))
+        return listener
+
+    async def _introduce(self, session: Session, bound: Address) -> None:
+        """Tell the others where the coordinator is."""
+        record = describe_self(
+            self._identity, session.membership.newest(self._identity.node_id),
+            name=f"{(platform.node() or 'coordinator')[:52]} coordinator", machine=self._identity.machine, capacity=0,
+            addresses=own_addresses(bound), storage=False,
+        )  # fmt: skip
+        await session.catalogue.add(encode_record(record))
+
+    async def _tell_state(self) -> None:
+        watching = [(str(w.folder.path), w.watcher.pending) for w in self._watched]
+        state = RunState(os.getpid(), str(self._address), watching)
+        await self._runtime.in_thread(write_run_state, self._disk, self._home, state)
+
+    def _view_changed(self, wake: Callable[[], None], view: View) -> None:
+        for member in view.storage:
+            if member.node_id not in self._known:
+                self._known.add(member.node_id)
+                self._say(Event("node-joined", f"{member.name} is in", {"node": member.node_id, "name": member.name}))
+        wake()
+
+    async def _tell_deaths(self, died: "asyncio.Queue[LocalNode]") -> None:
+        while True:
+            node = await died.get()
+            self._say(
+                Event(
+                    "node-down", f"local node {node.number} ended; the next roost start starts it again",
+                    {"number": node.number, "home": str(node.home.root)},
+                )
+            )  # fmt: skip
+
+    async def _tell_ready(self, session: Session, agent: Agent, ready_at: int) -> None:
+        """Say *ready* once, when so many storage nodes answer."""
+        while True:
+            storage = [m.node_id for m in session.membership.view.storage]
+            answers = await session.links.reach(storage, within_s=2.0)
+            alive = sum(1 for error in answers.values() if error is None)
+            if alive >= ready_at:
+                self._say(Event("ready", f"ready: {alive} nodes", {"nodes": alive}))
+                return
+            await agent.round()
+            await self._runtime.sleep(LOOK_S / 4)
+
+    async def _watch(self, session: Session, folder: WatchFolder) -> None:
+        path = Path(folder.path)
+        await self._runtime.in_thread(partial(path.mkdir, parents=True, exist_ok=True))
+        cluster = AsyncCluster(session, self._settings)
+
+        async def keep(inside: str) -> None:
+            name = inside.removesuffix(".safetensors")
+            result = await cluster.store(path / inside, name=f"{folder.name}{name}")
+            if not result.unchanged:
+                text = f"stored {result.name}@{result.version}, {result.copies} copies"
+                self._say(Event("stored", text, {"name": result.name, "version": result.version}))
+
+        changed = asyncio.Event()
+        watcher = Watcher(self._runtime, PosixDisk(path), keep, changed.set)
+        self._watched.append(_Watched(folder, watcher))
+        self._say(Event("watched", f"watching {path}", {"path": str(path)}))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watcher.run())
+            group.create_task(self._tell_changes(changed))
+
+    async def _tell_changes(self, changed: asyncio.Event) -> None:
+        while True:
+            await self._tell_state()
+            await changed.wait()
+            changed.clear()
+            await self._runtime.sleep(LOOK_S)
+
+
+def watching_of(home: Home) -> tuple[bool, list[tuple[str, list[tuple[str, str]]]]]:
+    """Whether a coordinator serves this home now, and what its watched folders wait for."""
+    from roost.node.run_state import is_served
+
+    disk = PosixDisk(home.root)
+    try:
+        running = is_served(disk, home)
+        state = read_run_state(disk, home) if running else None
+    except RoostError:
+        return False, []
+    return running, list(state.watching) if state else []

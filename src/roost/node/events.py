@@ -1,0 +1,42 @@
+"""What a long-running process tells as it runs, and how it is asked to end."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, in words for people and as data for scripts. `kind` is one of starting,
+    authority-created, listening, node-joined, ready, node-down, watched, stored, warning, stopping."""
+
+    kind: str
+    text: str
+    data: dict[str, object] = field(default_factory=dict)
+
+
+Say = Callable[[Event], None]
+
+
+async def until_signalled(work: Awaitable[None]) -> None:
+    """Run `work` until it ends, or until SIGINT or SIGTERM cancels it, which is a good end too."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

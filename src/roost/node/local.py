@@ -1,0 +1,196 @@
+"""Local nodes: storage nodes on the coordinator's own machine, each its own process and home, that outlive it.
+
+Whether one runs is told by the lock on its home; a running one is taken over, a dead one started again by the next
+start of the coordinator and not before.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from roost.cluster.remembered import Remembered
+from roost.core.cluster import Address
+from roost.core.errors import NotAdmitted, RoostError
+from roost.core.ids import MachineId, NodeId
+from roost.core.runtime import Runtime
+from roost.disk.durable import write_durably
+from roost.disk.posix import PosixDisk
+from roost.node.run_state import is_served, read_run_state
+from roost.security.authority import Authority
+from roost.security.identity import Identity, NodeKey
+from roost.settings.load import parse
+from roost.settings.paths import Home
+
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 10.0
+POLL_S = 0.05
+LOG_BYTES_MAX = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class LocalNode:
+    """One local node. `pid` is that of its process while it runs."""
+
+    number: int
+    home: Home
+    pid: int
+    taken_over: bool
+    process: subprocess.Popen[bytes] | None = None
+
+
+class LocalNodes:
+    """The local nodes 1 to `count` below `home`, on loopback addresses."""
+
+    def __init__(self, runtime: Runtime, home: Home, *, reserve_bytes: int, name: str, machine: MachineId) -> None:
+        self._runtime = runtime
+        self._home = home
+        self._reserve_bytes = reserve_bytes
+        self._name = name
+        self._machine = machine
+        self.nodes: list[LocalNode] = []
+
+    async def start(self, count: int, authority: Authority | None, *, coordinator: NodeId, at: Address) -> None:
+        """Take over those that run and start the others; returns when each serves its home.
+
+        A home without an identity is admitted here, by the authority's key; NotAdmitted where that key is not. Failed
+        names the log of a node that did not start.
+        """
+        reachable = Address("127.0.0.1" if at.host in ("0.0.0.0", "::") else at.host, at.port)  # noqa: S104
+        for number in range(1, count + 1):
+            home = self._home.node(number)
+            prepared = await self._runtime.in_thread(self._prepare, home, authority, coordinator, reachable)
+            if prepared is not None:
+                self.nodes.append(LocalNode(number, home, prepared, taken_over=True))
+            else:
+                process = await self._runtime.in_thread(self._spawn, number, home)
+                self.nodes.append(LocalNode(number, home, process.pid, taken_over=False, process=process))
+        for node in self.nodes:
+            await self._until_serving(node)
+
+    def _prepare(self, home: Home, authority: Authority | None, coordinator: NodeId, at: Address) -> int | None:
+        """Get a home ready; the process id when a process serves it already."""
+        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        disk = PosixDisk(home.root)
+        if is_served(disk, home):
+            state = read_run_state(disk, home)
+            if state is not None:
+                return state.pid
+        try:
+            Identity.load(disk)
+        except NotAdmitted:
+            if authority is None:
+                raise
+            key = NodeKey.load_or_create(disk)
+            Identity.found(authority, key, machine=self._machine).save(disk)
+        remembered = Remembered(disk)
+        remembered.load()
+        remembered.worked(coordinator, at)
+        self._settle_port(disk, home)
+        return None
+
+    def _settle_port(self, disk: PosixDisk, home: Home) -> None:
+        """Keep the port of the node's own settings while it is free, else choose a free one."""
+        try:
+            kept = parse(home.settings.read_text(), file=home.settings).settings.node.listen
+        except (OSError, RoostError):
+            kept = Address("127.0.0.1", 0)
+        port = kept.port if kept.port and _is_free(kept) else _free_port()
+        text = f'node: {{listen: "127.0.0.1:{port}", reserve: {self._reserve_bytes}}}\n'
+        write_durably(disk, home.relative(home.settings), text.encode())
+
+    def _spawn(self, number: int, home: Home) -> "subprocess.Popen[bytes]":
+        home.logs.mkdir(exist_ok=True)
+        log = home.logs / "node.log"
+        if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".log.1"))
+        command = [
+            sys.executable, "-m", "roost", "join", "--home", str(home.root), "--config", str(home.settings),
+            "--name", f"{self._name}-{number}"[-64:],
+        ]  # fmt: skip
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, cwd=home.root,
+            )  # fmt: skip
+
+    async def _until_serving(self, node: LocalNode) -> None:
+        disk = PosixDisk(node.home.root)
+        deadline = self._runtime.now() + START_LIMIT_S
+        while True:
+            state = await self._runtime.in_thread(read_run_state, disk, node.home)
+            if state is not None and state.pid == node.pid:
+                return
+            if node.process is not None and node.process.poll() is not None:
+                raise RoostError(
+                    f"local node {node.number} did not start (exit status {node.process.returncode})",
+                    hint=f"its log says why: {node.home.logs / 'node.log'}",
+                )
+            if self._runtime.now() > deadline:
+                raise RoostError(
+                    f"local node {node.number} is not ready after {START_LIMIT_S:.0f} s",
+                    hint=f"see its log: {node.home.logs / 'node.log'}",
+                )
+            await self._runtime.sleep(POLL_S)
+
+    def died(self) -> list[LocalNode]:
+        """Those that ended since the last look; they are not started again here."""
+        ended = [node for node in self.nodes if not self._lives(node)]
+        self.nodes = [node for node in self.nodes if node not in ended]
+        return ended
+
+    @staticmethod
+    def _lives(node: LocalNode) -> bool:
+        if node.process is not None:
+            return node.process.poll() is None
+        return is_served(PosixDisk(node.home.root), node.home)
+
+    async def stop(self) -> None:
+        """Ask all to end, wait, and end by force those that do not; taken-over ones too."""
+        for node in self.nodes:
+            self._signal(node, signal.SIGTERM)
+        deadline = self._runtime.now() + STOP_LIMIT_S
+        while any(self._lives(node) for node in self.nodes) and self._runtime.now() < deadline:
+            await self._runtime.sleep(POLL_S)
+        for node in self.nodes:
+            if self._lives(node):
+                self._signal(node, signal.SIGKILL)
+                if node.process is not None:
+                    await self._runtime.in_thread(node.process.wait)
+        self.nodes = []
+
+    def _signal(self, node: LocalNode, number: signal.Signals) -> None:
+        """Signal a node, if its home says that it is still the one."""
+        if not self._lives(node):
+            return
+        try:
+            os.kill(node.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _is_free(address: Address) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def watch_deaths(runtime: Runtime, nodes: LocalNodes, died: "asyncio.Queue[LocalNode]") -> None:
+    """Put local nodes that end into `died`, for ever."""
+    while True:
+        await runtime.sleep(1.0)
+        for node in nodes.died():
+            await died.put(node)

@@ -1,0 +1,1 @@
+"""Test doubles; imported by tests only."""

@@ -1,0 +1,132 @@
+"""An event loop on virtual time: nothing waits, the clock jumps to the next timer, and a deadlock is an error.
+
+Everything of asyncio that is built on timers and callbacks runs on it unchanged (sleep, timeout, Event, Lock, Queue,
+TaskGroup). Two runs of the same program take the same steps in the same order: tasks hash by the order they were made
+in, because asyncio keeps them in sets and cancels them in the order of those sets. Programs that iterate over sets of
+strings also need a fixed PYTHONHASHSEED.
+"""
+
+import asyncio
+import concurrent.futures
+import itertools
+import selectors
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+STEPS_MAX = 5_000_000
+CLEANUP_SECONDS = 60.0
+CLEANUP_STEPS = 100_000
+BEGIN_S = 1000.0
+"""Where the clock starts: not at 0, so that code which takes 0 for "never" is found out."""
+ROUND_S = 1e-6
+"""What a round of the loop takes at least, so that a task which only ever yields does not stop the clock."""
+_NAMED_TASKS_MAX = 20
+
+
+class Deadlock(AssertionError):
+    """Nothing is ready and no timer is set: whoever still waits would wait for ever."""
+
+
+class RanOut(AssertionError):
+    """The program took more virtual seconds or more steps than it may."""
+
+
+class _Clock(selectors.SelectSelector):
+    """The selector of the loop. It looks at no descriptor: asked to wait, it moves the clock instead."""
+
+    def __init__(self, *, seconds_max: float, steps_max: int) -> None:
+        super().__init__()
+        self.now = BEGIN_S
+        self.steps = 0
+        self._end = BEGIN_S + seconds_max
+        self._steps_max = steps_max
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.steps += 1
+        if self.steps > self._steps_max:
+            raise self._allow_cleanup(RanOut(f"more than {self._steps_max} steps at {self.now:.3f} s; {_pending()}"))
+        if timeout is None:
+            raise self._allow_cleanup(Deadlock(f"nothing can happen any more at {self.now:.3f} s; {_pending()}"))
+        self.now += max(timeout, ROUND_S)
+        if self.now > self._end:
+            raise self._allow_cleanup(RanOut(f"not done at {self.now:.3f} s; {_pending()}"))
+        return []
+
+    def _allow_cleanup(self, error: AssertionError) -> AssertionError:
+        """The tasks are cancelled next, which takes a few steps and seconds more."""
+        self._end = self.now + CLEANUP_SECONDS
+        self._steps_max = self.steps + CLEANUP_STEPS
+        return error
+
+
+def _pending() -> str:
+    tasks = sorted(asyncio.all_tasks(), key=hash)
+    named = [f"{task.get_name()} ({_place(task)})" for task in tasks[:_NAMED_TASKS_MAX]]
+    more = f" and {len(tasks) - len(named)} more" if len(tasks) > len(named) else ""
+    return f"pending: {', '.join(named) or 'none'}{more}"
+
+
+def _place(task: "asyncio.Task[Any]") -> str:
+    """Where `task` waits: the innermost of its coroutines that can be seen."""
+    coroutine: Any = task.get_coro()
+    place = "not started"
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
+        if frame is not None:
+            place = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
+    return place
+
+
+class _Task(asyncio.Task[T]):
+    """A task whose place in a set depends on when it was made, not on where it lies in memory."""
+
+    def __init__(self, serial: int, coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T], **rest: Any) -> None:
+        self._serial = serial
+        super().__init__(coroutine, **rest)
+
+    def __hash__(self) -> int:
+        return self._serial
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """The loop; make it through `run_simulated`."""
+
+    def __init__(self, *, seconds_max: float, steps_max: int = STEPS_MAX) -> None:
+        self._clock = _Clock(seconds_max=seconds_max, steps_max=steps_max)
+        super().__init__(self._clock)
+        serials = itertools.count(1)
+
+        def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **rest: Any) -> "asyncio.Task[Any]":
+            return _Task(next(serials), coroutine, loop=loop, **rest)
+
+        self.set_task_factory(make)
+
+    @property
+    def steps(self) -> int:
+        """Rounds of the loop so far: equal for two runs that did the same."""
+        return self._clock.steps
+
+    def time(self) -> float:
+        return self._clock.now
+
+    def run_in_executor(
+        self, executor: concurrent.futures.Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> "asyncio.Future[T]":
+        raise RuntimeError("there are no threads in a simulation: use Runtime.in_thread")
+
+
+def run_simulated(main: Coroutine[Any, Any, T], *, seconds_max: float, steps_max: int = STEPS_MAX) -> T:
+    """Run `main` on virtual time to its end and return what it returns; whatever task it leaves behind is cancelled.
+
+    Raises Deadlock, or RanOut after `seconds_max` virtual seconds or `steps_max` rounds of the loop; both name the
+    tasks that were pending and where they waited.
+    """
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(seconds_max=seconds_max, steps_max=steps_max)) as runner:
+        return runner.run(main)

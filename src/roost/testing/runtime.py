@@ -1,0 +1,66 @@
+"""A `Runtime` of one simulated process: virtual time, seeded chance, and threads that are only a moment's delay."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+THREAD_DELAY_MAX_S = 0.002
+WALL_S = 1_750_000_000.0
+
+OnThread = Callable[[Callable[..., object]], float]
+"""Called before work runs "in a thread", with that work: returns the virtual seconds it takes in addition, or raises
+what shall befall it."""
+
+
+class SimRuntime:
+    """The runtime of one process, for `testing.loop`. Its chance comes from `rng` alone; its clocks may be off:
+    `clock_offset` seconds for `now`, any `wall` (seconds since 1970 when the simulation starts)."""
+
+    def __init__(self, rng: random.Random, *, clock_offset: float = 0.0, wall: float = WALL_S) -> None:
+        self._rng = rng
+        self._loop = asyncio.get_running_loop()
+        self._begin = self._loop.time()
+        self._clock_offset = clock_offset
+        self._wall = wall
+        self.on_thread: OnThread | None = None
+
+    def now(self) -> float:
+        return self._loop.time() + self._clock_offset
+
+    def wall(self) -> float:
+        return self._wall + self._loop.time() - self._begin
+
+    def random(self) -> float:
+        return self._rng.random()
+
+    def token_bytes(self, count: int) -> bytes:
+        return self._rng.randbytes(count)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)
+
+    async def in_thread(self, work: Callable[..., T], *args: object) -> T:
+        """Run `work` now or a moment later, and return a moment after. As with a real thread, the work of a caller
+        who is cancelled meanwhile is done all the same."""
+        delay = self._rng.random() * THREAD_DELAY_MAX_S
+        if self.on_thread is not None:
+            delay += self.on_thread(work)
+        if self._rng.random() < 0.5:
+            try:
+                return work(*args)
+            finally:
+                await asyncio.sleep(delay)
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                work(*args)
+            raise
+        return work(*args)

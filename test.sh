@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Sets up the environment and runs everything that must be green: the linters first, then the tests.
+#
+#   ./test.sh                       all but tests/lab and what is marked slow or browser
+#   ./test.sh --all                 everything
+#   ./test.sh tests/unit -k ids     other arguments go to pytest
+#
+# Quiet where green. The last line printed is pytest's summary.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+. "$ROOT/scripts/environment.sh"
+
+everything=no
+arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --all ]; then
+        everything=yes
+    else
+        arguments+=("$argument")
+    fi
+done
+
+cd "$ROOT"
+ensure_environment dev
+
+# check COMMAND...: silent when it passes; otherwise its output, and the command to run it again.
+check() {
+    local output
+    if ! output="$("$@" 2>&1)"; then
+        say "$output"
+        say ""
+        die "$(basename "$1") failed. Again: ${*/#$ROOT\//}"
+    fi
+}
+
+checked=(src tests)
+if [ -n "$(find bench -name '*.py' 2>/dev/null | head -n 1)" ]; then
+    checked+=(bench)
+fi
+check "$VENV/bin/ruff" check --quiet .
+check "$VENV/bin/ruff" format --quiet --check .
+check "$VENV/bin/mypy" "${checked[@]}"
+check "$VENV/bin/lint-imports"
+
+selection=()
+if [ "$everything" = no ]; then
+    selection+=(-m "not slow and not browser")
+    case " $* " in
+        *tests/lab*) ;;
+        *) selection+=(--ignore=tests/lab) ;;
+    esac
+fi
+exec "$VENV/bin/python" -m pytest -q ${selection[@]+"${selection[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,189 @@
+"""Unit tests of the real network: strangers, garbage, a process out of descriptors, and what goes into a record."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from contract.certificates import TestAuthority
+from roost.core.cluster import Address
+from roost.core.errors import Failed, NotAdmitted, Unreachable
+from roost.core.runtime import SystemRuntime
+from roost.net import socket_stream, tcp
+from roost.net.stream import Stream
+from roost.net.tcp import TcpListener, TcpNetwork
+
+pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
+
+ANYWHERE = Address("127.0.0.1", 0)
+AUTHORITY = TestAuthority()
+
+
+def network() -> TcpNetwork:
+    member = AUTHORITY.member("member")
+    return TcpNetwork(SystemRuntime(), client_context=member.client_context(), server_context=member.server_context())
+
+
+async def echo(stream: Stream) -> None:
+    into = memoryview(bytearray(5))
+    while True:
+        await stream.receive_exactly(into)
+        await stream.send([into])
+
+
+async def is_served(address: Address) -> bool:
+    stream = await network().connect(address, expect=None)
+    await stream.send([b"hello"])
+    into = bytearray(5)
+    await stream.receive_exactly(memoryview(into))
+    stream.abort()
+    return into == b"hello"
+
+
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[TcpListener]:
+    async with asyncio.timeout(20):
+        listener = await network().listen(ANYWHERE, echo)
+        try:
+            yield listener
+        finally:
+            await listener.close()
+
+
+@contextlib.asynccontextmanager
+async def strangers(count: int, address: Address) -> AsyncIterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        loop, here = asyncio.get_running_loop(), []
+        for _ in range(count):
+            stranger = stack.enter_context(socket.socket())
+            stranger.setblocking(False)
+            await loop.sock_connect(stranger, (address.host, address.port))
+            here.append(stranger)
+        yield here
+
+
+async def is_closed(stranger: socket.socket) -> bool:
+    """Waits until the server closed the connection; an alert may come first."""
+    loop = asyncio.get_running_loop()
+    try:
+        while await loop.sock_recv(stranger, 1000):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+async def test_two_hundred_idle_strangers_leave_honest_clients_served() -> None:
+    """Fault 10."""
+    async with listening() as listener:
+        async with strangers(200, listener.address) as idle:
+            assert await is_served(listener.address)
+            assert listener.unfinished <= tcp.UNFINISHED_MAX
+            assert await is_closed(idle[0])  # the one who waited longest made room
+
+
+async def test_one_address_gets_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Address, "is_loopback", False)
+    async with listening() as listener:
+        async with strangers(40, listener.address):
+            assert await is_served(listener.address)
+            assert 0 < listener.unfinished <= tcp.UNFINISHED_PER_HOST_MAX
+
+
+async def test_a_stranger_who_says_nothing_is_dropped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "HANDSHAKE_LIMIT_S", 0.05)
+    async with listening() as listener:
+        async with strangers(3, listener.address) as idle:
+            for stranger in idle:
+                assert await is_closed(stranger)
+            assert listener.unfinished == 0
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: roost\r\n\r\n",
+        b"\xff" * 100_000,
+        bytes(64),
+        b"\x16\x03\x01\xff\xff" + b"\xff" * 70_000,  # a record longer than any may be
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(505),
+    ],
+)
+async def test_garbage_is_dropped_quietly(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 10."""
+    caplog.set_level(logging.INFO)
+    async with listening() as listener:
+        async with strangers(2, listener.address) as rude:
+            for stranger in rude:
+                with contextlib.suppress(ConnectionError):
+                    await asyncio.get_running_loop().sock_sendall(stranger, garbage)
+                assert await is_closed(stranger)
+            assert await is_served(listener.address)
+    assert caplog.records == []
+
+
+async def test_a_process_out_of_descriptors_waits_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "ACCEPT_PAUSE_S", 0.02)
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, 0
+
+    async def sock_accept(sock: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal failures
+        if failures < 5:
+            failures += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    async with listening() as listener:
+        begin = loop.time()
+        assert await is_served(listener.address)
+        assert failures == 5
+        assert loop.time() - begin >= 4 * 0.02
+
+
+async def test_names_are_looked_up() -> None:
+    async with listening() as listener:
+        assert await is_served(Address("localhost", listener.address.port))
+    with pytest.raises(Unreachable, match=r"nowhere\.invalid"):
+        await network().connect(Address("nowhere.invalid", 1), expect=None)
+
+
+async def test_ipv6() -> None:
+    try:
+        listener = await network().listen(Address("::1", 0), echo)
+    except Failed:
+        pytest.skip("this machine has no IPv6")
+    assert await is_served(listener.address)
+    assert str(listener.address).startswith("[::1]:")
+    await listener.close()
+
+
+async def test_an_address_that_is_not_ours_cannot_be_bound() -> None:
+    with pytest.raises(Failed, match=r"192\.0\.2\.1"):
+        await network().listen(Address("192.0.2.1", 0), echo)
+
+
+async def test_a_server_that_is_no_tls_server_is_unreachable_not_foreign() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        connecting = asyncio.create_task(network().connect(Address(*server.getsockname()), expect=None))
+        connection, _ = await loop.sock_accept(server)
+        with connection:
+            await loop.sock_sendall(connection, b"220 mail.example ESMTP\r\n" * 10)
+            with pytest.raises(Unreachable) as caught:
+                await connecting
+    assert not isinstance(caught.value, NotAdmitted)
+
+
+def test_small_buffers_share_a_record_with_what_follows() -> None:
+    buffers = [b"h" * 12, b"", memoryview(b"d" * 100_000), b"t" * 12, b"u" * 12]
+    pieces = [bytes(piece) for piece in socket_stream._pieces(buffers)]
+    assert b"".join(pieces) == b"".join(buffers)
+    rest = 100_000 - (16_384 - 12)
+    assert [len(piece) for piece in pieces] == [16_384, 65_536, rest - 65_536, 24]
