@@ -110,26 +110,6 @@ def test_buffers_may_be_reused_when_send_returns(run: Play) -> None:
     run(scenario)
 
 
-def test_other_tasks_run_while_a_stream_is_busy(run: Play) -> None:
-    async def scenario(lab: Lab) -> None:
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
-
-        async with connected(lab) as pair:
-            counting = asyncio.create_task(count())
-            data, into = bytes(8 * MIB), memoryview(bytearray(8 * MIB))
-            await asyncio.gather(pair.near.send([data]), pair.far.receive_exactly(into))
-            counting.cancel()
-        assert turns >= 8
-
-    run(scenario)
-
-
 def test_bytes_received_grows_within_an_unfinished_receive(run: Play) -> None:
     async def scenario(lab: Lab) -> None:
         async with connected(lab) as pair:

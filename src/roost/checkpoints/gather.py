@@ -77,18 +77,17 @@ class _Gathering:
         runtime = self._peers.runtime
         progress, target = self._progress, self._target
         progress.bytes_total = target.bytes
-        with target.held():
-            try:
-                resumed = await runtime.in_thread(target.prepare)
-                if resumed:
-                    progress.enter("checking what an interrupted gather left")
-                    await self._resume()
-                progress.enter("asking the nodes what they have")
-                await self._fetch_all([chunk for chunk in target.chunks if chunk not in self._done])
-                progress.enter("writing to the disk")
-                await runtime.in_thread(target.finish)
-            finally:
-                await runtime.in_thread(target.close)
+        try:
+            resumed = await runtime.in_thread(target.prepare)
+            if resumed:
+                progress.enter("checking what an interrupted gather left")
+                await self._resume()
+            progress.enter("asking the nodes what they have")
+            await self._fetch_all([chunk for chunk in target.chunks if chunk not in self._done])
+            progress.enter("writing to the disk")
+            await runtime.in_thread(target.finish)
+        finally:
+            await runtime.in_thread(target.close)
         return Gathered(target.bytes, self._received, self._failovers, False, tuple(progress.notes))
 
     async def _resume(self) -> None:

@@ -3,6 +3,7 @@
 import posixpath
 from dataclasses import dataclass
 
+from roost.codec.tree import FileEntry, links_problem, path_problem, target_problem
 from roost.core.checkpoint import CHECKPOINT_BYTES_MAX, FILES_MAX
 from roost.core.errors import Failed, NotFound, UsageError
 from roost.disk.port import Disk, FileInfo, FileKind
@@ -49,6 +50,9 @@ def scan(disk: Disk, name: str, *, follow: bool = False) -> Scan:
     walk = _Walk(disk, follow)
     walk.directory(name, "", (_identity(info),))
     found = sorted(walk.found, key=lambda f: f.path.encode())
+    links = [FileEntry(f.path, "l", 0o777, 0, 0, b"", f.target) for f in found if f.target]
+    if problem := links_problem(links):
+        raise UsageError(problem, hint="add --follow to store what such links lead to")
     result = Scan("directory", tuple(found), info)
     if result.bytes > CHECKPOINT_BYTES_MAX:
         raise UsageError(f"{name} is larger than 16 TiB", hint="store its parts under names of their own")
@@ -73,7 +77,7 @@ class _Walk:
         target = ""
         if kind is FileKind.SYMLINK:
             target = self._disk.read_link(source)
-            if _stays_inside(path, target) and not self._follow:
+            if not self._follow and not target_problem(path, target):
                 self.found.append(Found(path, source, self._disk.info(source), target))
                 return
             if not self._follow:
@@ -102,15 +106,7 @@ def _identity(info: FileInfo) -> tuple[int, int]:
     return info.device, info.inode
 
 
-def _stays_inside(path: str, target: str) -> bool:
-    if target.startswith("/"):
-        return False
-    resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return not (resolved == ".." or resolved.startswith("../"))
-
-
 def _check_name(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the name {path!r} is not UTF-8", hint="rename the file and store again") from None
+    problem = path_problem(path)
+    if problem:
+        raise UsageError(f"the name {path!r} cannot be stored: {problem}", hint="rename the file and store again")

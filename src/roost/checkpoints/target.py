@@ -8,14 +8,12 @@ Without the flag `force` nothing that exists is replaced; with it files are, one
 import fnmatch
 import hashlib
 import posixpath
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from roost.codec.manifest import FileEntry, Manifest
 from roost.core.errors import Failed, NotFound
 from roost.core.ids import RecordId
 from roost.disk.durable import make_directory_durably
-from roost.disk.port import Disk, FileKind, WriteFile
+from roost.disk.port import Disk, FileKind, Lock, WriteFile
 
 COMPARE_BYTES = 1024 * 1024
 DIRECTORY_MODE = 0o700
@@ -49,6 +47,8 @@ class Target:
         else:
             self.final = dest
             self._partial = f".{dest}.{suffix}"
+        self._lock_path = f"{self._partial}.lock"
+        self._lock: Lock | None = None
         self._open: dict[int, WriteFile] = {}
 
     @property
@@ -118,12 +118,18 @@ class Target:
             file.close()
 
     def prepare(self) -> bool:
-        """Make the partial tree with files of their full size; True when there is partial work to resume."""
+        """Make the partial tree with files of their full size; True when there is partial work to resume.
+
+        Busy when another gather works on the same version at the same place.
+        """
         if self._single:
             make_directory_durably(self._disk, self._dest)
+        self._lock = self._disk.lock(self._lock_path)
         resumed = self._disk.exists(self._partial)
-        if not self._single and not resumed:
-            self._disk.make_directory(self._partial, mode=DIRECTORY_MODE)
+        if not self._single:
+            make_directory_durably(self._disk, self._partial)
+            for parent in sorted({posixpath.dirname(self._path(index)) for index in self._chosen}):
+                make_directory_durably(self._disk, parent)
         for index in self._chosen:
             entry = self._manifest.files[index]
             if entry.kind == "d":
@@ -175,9 +181,10 @@ class Target:
                 file.set_mode(entry.mode)
                 file.set_times(entry.mtime_ns)
                 file.sync()
-            elif entry.kind == "l":
-                self._link(index, entry)
-        self.close()
+        for index in self._chosen:  # after all files: a disk that folds case must not be written to through a link
+            if self._manifest.files[index].kind == "l":
+                self._link(index, self._manifest.files[index])
+        self._close_files()
         if self._single:
             self._disk.rename(self._partial, self.final)
             self._disk.sync_directory(self._dest)
@@ -226,20 +233,16 @@ class Target:
         self._disk.remove_directory(self._partial)
 
     def close(self) -> None:
-        """Close the files; the partial work stays."""
+        """Close the files and let go of the place; what is not finished stays as partial work."""
+        self._close_files()
+        if self._lock is not None:
+            self._disk.unlink(self._lock_path)
+            self._lock.release()
+            self._lock = None
+
+    def _close_files(self) -> None:
         while self._open:
             self._open.popitem()[1].close()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the partial work against a second gather of the same version to the same place (Busy)."""
-        lock = self._disk.lock(f"{self._partial}.lock")
-        try:
-            yield
-        finally:
-            lock.release()
-            if self._disk.exists(f"{self._partial}.lock"):
-                self._disk.unlink(f"{self._partial}.lock")
 
 
 def _choose(manifest: Manifest, only: str | None) -> list[int]:

@@ -31,12 +31,14 @@ def hello_of(cluster_hash: bytes, *, authority: bytes = b"") -> Hello:
 
 def dialable(membership: Membership, remembered: Remembered, identity: Identity, node: NodeId) -> list[Address]:
     """Where to try a member, best first: where it answered last, then where it says it listens. A loopback address is
-    of use only on the machine that it was said on."""
+    of use only on the machine that it was said on, so it is left out for another machine's member that says others."""
     member = membership.view.member(node)
     said = member.addresses if member else ()
     same_machine = member is None or member.machine == identity.machine
     found = dict.fromkeys([*remembered.addresses(node), *said])
-    return [address for address in found if same_machine or not address.is_loopback]
+    if same_machine or all(address.is_loopback for address in found):
+        return list(found)
+    return [address for address in found if not address.is_loopback]
 
 
 @dataclass(slots=True)

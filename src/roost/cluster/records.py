@@ -99,9 +99,11 @@ class DiskRecords:
         self._kinds: dict[bytes, str] = {}
 
     async def open(self) -> None:
-        """Read the names, and the member records. Leftovers of an interrupted write are removed; a damaged member
+        """Read the names, and the member records; what a killed process renamed but did not sync is durable before it
+        is told to anyone. Leftovers of an interrupted write are removed; a damaged member
         record is left out, so that record exchange brings it again."""
         await self._runtime.in_thread(make_directory_durably, self._disk, self.DIRECTORY)
+        await self._runtime.in_thread(self._disk.sync_directory, self.DIRECTORY)
         for name, _ in await self._runtime.in_thread(self._disk.list, self.DIRECTORY):
             digest, _, kind = name.partition(".")
             if len(digest) != 64 or not kind.isalpha():

@@ -37,7 +37,11 @@ def error_of(trouble: Trouble) -> RoostError:
 
 def trouble_of(error: RoostError) -> Trouble:
     """An error as it travels, cut to what a frame may carry."""
-    return Trouble(error.code, error.message[:1000], error.hint[:1000])
+
+    def clean(text: str) -> str:
+        return text[:1000].encode(errors="backslashreplace").decode()[:1000]
+
+    return Trouble(error.code, clean(error.message), clean(error.hint))
 
 
 @dataclass(slots=True)
@@ -70,6 +74,7 @@ class Link:
         self._error: RoostError | None = None
         self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self._work = asyncio.Event()
+        self._freed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -135,7 +140,7 @@ class Link:
         try:
             if body is not None:
                 await pending.turn.wait()
-                if not pending.outcome.done():
+                if self.usable and self._channel.connection.owes(request_id):
                     await self._send_body(request_id, body, pending)
             return await pending.outcome
         except asyncio.CancelledError:
@@ -147,48 +152,58 @@ class Link:
                 pending.outcome.exception()
 
     async def _ask(self, request: AnyRequest, body: Body | None, pending: _Pending) -> int:
+        """Send the request as soon as one of the connection's places is free."""
+        connection = self._channel.connection
         made: list[int] = []
 
         def make() -> bytes:
-            request_id, frame = self._channel.connection.request(request, body_length=body.length if body else None)
+            if not connection.may_request:
+                return b""
+            request_id, frame = connection.request(request, body_length=body.length if body else None)
             made.append(request_id)
             self._pending[request_id] = pending
             self._work.set()
             return frame
 
         try:
-            await self._channel.send(make)
+            while not made:
+                await self._channel.send(make)
+                if self._error is not None:
+                    raise self._error
+                if not made:
+                    self._freed.clear()
+                    await self._freed.wait()
         except BaseException as error:
             if made:
                 self._pending.pop(made[0], None)
-            if isinstance(error, asyncio.CancelledError):
-                self.abort()
-            if isinstance(error, RoostError) and self._error is not None:
+            if isinstance(error, RoostError) and self._error is not None and error is not self._error:
                 raise self._error from error
             raise
         return made[0]
 
     async def _send_body(self, request_id: int, body: Body, pending: _Pending) -> None:
+        """Stream the body for as long as the server wants it. Once it said PROCEED it is owed an END in any case."""
         connection = self._channel.connection
+        trouble: Trouble | None = None
+        failed: RoostError | None = None
         try:
             async for piece in body.slices:
-                if pending.outcome.done():
+                if not connection.wanted(request_id):
                     break
 
                 def header(size: int = len(piece)) -> bytes:
-                    return b"" if pending.outcome.done() else connection.data_header(request_id, size)
+                    return connection.data_header(request_id, size) if connection.wanted(request_id) else b""
 
                 await self._channel.send(header, piece)
                 pending.sent += len(piece)
-            await self._channel.send(lambda: b"" if pending.outcome.done() else connection.end(request_id))
         except RoostError as error:
             if self._error is not None:
                 raise self._error from error
-            trouble = trouble_of(error)
-            await self._channel.send(lambda: b"" if pending.outcome.done() else connection.end(request_id, trouble))
-            raise
-        finally:
-            await body.close()
+            failed, trouble = error, trouble_of(error)
+        await self._channel.send(lambda: connection.end(request_id, trouble) if connection.owes(request_id) else b"")
+        self._freed.set()
+        if failed is not None:
+            raise failed
 
     def _give_up(self, request_id: int) -> None:
         if self._exclusive:
@@ -225,6 +240,7 @@ class Link:
         if isinstance(event, HelloReceived):
             self._greeted.set_result(event.hello)
             return
+        self._freed.set()
         pending = self._pending.get(getattr(event, "request_id", -1))
         if pending is None:
             return
@@ -314,6 +330,7 @@ class Link:
         for pending in list(self._pending.values()):
             self._settle(pending, self._error)
         self._work.set()
+        self._freed.set()
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:

@@ -4,7 +4,7 @@ hold."""
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from roost.core.cluster import Address
 from roost.core.errors import Failed, ProtocolError, RoostError, Unreachable, Unsupported
@@ -52,7 +52,9 @@ class Call:
     """Grows while the work moves; told to the client with every *busy*."""
     _sink: Sink | None = None
     _received: asyncio.Future[None] | None = None
-    _task: asyncio.Task[None] | None = field(default=None)
+    _task: asyncio.Task[None] | None = None
+    _answering: bool = False
+    _given_up: bool = False
 
     async def receive_body(self, sink: Sink) -> None:
         """Let the client send the body it announced, into `sink`; returns when all of it was given to the sink.
@@ -133,6 +135,7 @@ class _Served:
                 try:
                     await self._read(group)
                 finally:
+                    self._stream.abort()
                     ticker.cancel()
                     for call in self._calls.values():
                         if call._task is not None:
@@ -182,7 +185,9 @@ class _Served:
         if call is None:
             return
         if isinstance(event, CancelReceived) and call._task is not None:
-            call._task.cancel()
+            call._given_up = True
+            if not call._answering:  # an answer under way ends by itself at its next slice
+                call._task.cancel()
         elif isinstance(event, BodyEnded) and call._received is not None and not call._received.done():
             if event.trouble is None:
                 call._received.set_result(None)
@@ -202,40 +207,42 @@ class _Served:
             if handler is None:
                 raise Unsupported(f"{type(call.request).__name__} is not served here", hint="see: roost nodes")
             reply = await handler(call)
+            call._answering = True
             await self._answer(request_id, call, reply)
-        except ProtocolError:
+        except asyncio.CancelledError:
+            if not call._given_up:
+                raise
+            await self._fail(request_id, Failed("the client gave the request up"))
+        except ProtocolError as error:
+            await self._fail(request_id, error)
             raise
-        except RoostError as raised:
-            error = raised
-            await self._send(lambda: self._error_frame(request_id, error))
-        except (MemoryError, OSError, ValueError) as raised:
-            failed = Failed(f"{type(call.request).__name__} failed there: {raised}", hint="see that node's log")
-            await self._send(lambda: self._error_frame(request_id, failed))
+        except RoostError as error:
+            await self._fail(request_id, error)
+        except (MemoryError, OSError, ValueError) as error:
+            failed = Failed(f"{type(call.request).__name__} failed there: {error}", hint="see that node's log")
+            await self._fail(request_id, failed)
         finally:
             self._calls.pop(request_id, None)
 
-    def _error_frame(self, request_id: int, error: RoostError) -> bytes:
-        return self._connection.error(request_id, trouble_of(error)) if self._connection.owes(request_id) else b""
+    async def _fail(self, request_id: int, error: RoostError) -> None:
+        """The server's last frame of an exchange, whatever its state; nothing when that was sent already."""
+        await self._send(functools.partial(self._connection.error, request_id, trouble_of(error)))
 
     async def _answer(self, request_id: int, call: Call, reply: Reply) -> None:
         connection = self._connection
         length = reply.body.length if reply.body is not None else None
-        await self._send(lambda: connection.answer(request_id, reply.answer, body_length=length))
+        await self._send(functools.partial(connection.answer, request_id, reply.answer, length))
         if reply.body is None:
             return
-        try:
-            async for piece in reply.body.slices:
-                await self._send(functools.partial(connection.data_header, request_id, len(piece)), piece)
-                call.progress += len(piece)
-        except Unreachable:
-            raise
-        except RoostError as raised:
-            trouble = trouble_of(raised)
-            await self._send(lambda: connection.end(request_id, trouble))
-        else:
-            await self._send(lambda: connection.end(request_id))
-        finally:
-            await reply.body.close()
+        async for piece in reply.body.slices:
+            if not connection.wanted(request_id):
+                break
+            await self._send(functools.partial(self._slice_header, request_id, len(piece)), piece)
+            call.progress += len(piece)
+        await self._send(functools.partial(connection.end, request_id))
+
+    def _slice_header(self, request_id: int, length: int) -> bytes:
+        return self._connection.data_header(request_id, length) if self._connection.wanted(request_id) else b""
 
     async def _send(self, make: Callable[[], bytes], payload: memoryview | None = None) -> None:
         try:

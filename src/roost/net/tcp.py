@@ -7,15 +7,14 @@ strangers wait, the one who has waited longest goes, because honest handshakes t
 
 import asyncio
 import errno
-import hashlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from roost.core.cluster import Address
-from roost.core.errors import Busy, Failed, NotAdmitted, RoostError, Unreachable
-from roost.core.ids import NodeId, node_id_of_key
+from roost.core.errors import Busy, Failed, RoostError, Unreachable
+from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.socket_stream import (
     CLOSE_LIMIT_S,
@@ -28,6 +27,7 @@ from roost.net.socket_stream import (
     tune,
 )
 from roost.net.stream import Accepted, Peer
+from roost.security.authority import fingerprint, node_id_of_certificate
 
 HANDSHAKE_LIMIT_S = 5.0
 UNFINISHED_MAX = 64
@@ -42,12 +42,23 @@ ContextSource = ssl.SSLContext | Callable[[], ssl.SSLContext] | None
 
 class TcpNetwork:
     """Dials and listens. A context is an SSLContext, or called for one at each connection; None for both means plain
-    TCP without any identity, which is for tests only."""
+    TCP without any identity, which is for tests only.
 
-    def __init__(self, runtime: Runtime, *, client_context: ContextSource, server_context: ContextSource) -> None:
+    `identify` says which node the certificate (DER) that TLS accepted belongs to, or raises NotAdmitted. A member
+    passes one that knows its authority (`security.authority.check_issued`)."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        client_context: ContextSource,
+        server_context: ContextSource,
+        identify: Callable[[bytes], NodeId] = node_id_of_certificate,
+    ) -> None:
         self._runtime = runtime
         self._client_context = client_context
         self._server_context = server_context
+        self._identify = identify
         self._serving: set[asyncio.Task[None]] = set()
 
     async def connect(self, address: Address, *, expect: NodeId | None, timeout_s: float = 5.0) -> SocketStream:
@@ -79,7 +90,7 @@ class TcpNetwork:
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=server, do_handshake_on_connect=False)
                 await handshake(connection)
-                peer = _peer(address, connection.getpeercert(binary_form=True))
+                peer = self._peer(address, connection.getpeercert(binary_form=True))
             return SocketStream(self._runtime, connection, peer=peer, local=local)
         except ssl.SSLError as error:
             if server:
@@ -92,6 +103,11 @@ class TcpNetwork:
         except BaseException:
             reset(connection)
             raise
+
+    def _peer(self, address: Address, certificate: bytes | None) -> Peer:
+        if certificate is None:
+            return Peer(None, None, address)
+        return Peer(self._identify(certificate), fingerprint(certificate), address, certificate)
 
 
 class TcpListener:
@@ -255,20 +271,3 @@ async def _let_alert_arrive(runtime: Runtime, connection: socket.socket) -> None
 
 def _address(name: tuple[Any, ...]) -> Address:
     return Address(name[0], name[1])
-
-
-def _peer(address: Address, certificate: bytes | None) -> Peer:
-    """Who showed `certificate` (DER); NotAdmitted unless it has the Ed25519 key that all our certificates have."""
-    if certificate is None:
-        return Peer(None, None, address)
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.x509 import load_der_x509_certificate
-
-    try:
-        key = load_der_x509_certificate(certificate).public_key()
-    except ValueError as error:
-        raise NotAdmitted(f"{address} shows a certificate that cannot be read: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise NotAdmitted(f"{address} shows a certificate that is not of Roost's kind")
-    fingerprint = hashlib.sha256(certificate).digest()
-    return Peer(node_id_of_key(key.public_bytes_raw()), fingerprint, address, certificate)

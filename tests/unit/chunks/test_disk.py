@@ -8,7 +8,7 @@ import pytest
 
 from roost.chunks.disk import RESERVED_S, DiskChunkStore
 from roost.chunks.store import CopyState
-from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, ProtocolError
+from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, ProtocolError, RoostError, Unreachable
 from roost.core.ids import ObjectId, object_id
 from roost.net.body import Body, Sink
 from roost.net.stream import SLICE_BYTES
@@ -499,6 +499,36 @@ def test_a_disk_error_is_reported_and_the_copy_kept_until_a_good_one_replaces_it
         disk.failing.clear()
         assert await store.put(name, Body.of(data)) is True
         assert (store.objects, store.bytes_used) == (1, 100)
+
+    simulate(scenario)
+
+
+def test_a_failed_put_never_harms_the_copy_that_is_there() -> None:
+    """Fault 12: neither wrong bytes nor a broken connection touch what is under the object's name, not even a copy that
+    the disk did not give out a moment ago."""
+
+    async def scenario(disk: MemoryDisk) -> None:
+        store = await opened(disk)
+        name, data = some(SLICE_BYTES + 1)
+        await store.put(name, Body.of(data))
+        disk.failing.add(path_of(name))
+        assert await store.verify([name]) == [CopyState.DAMAGED]
+        disk.failing.clear()
+
+        async def breaking() -> AsyncIterator[memoryview]:
+            yield memoryview(data)[:SLICE_BYTES]
+            raise Unreachable("gone")
+
+        failures: list[tuple[Body, type[RoostError]]] = [
+            (Body.of(data[:-1], b"x"), Damaged),
+            (Body(len(data), breaking()), Unreachable),
+        ]
+        for body, error in failures:
+            with pytest.raises(error):
+                await store.put(name, body)
+            assert disk.contents()[path_of(name)] == data
+        assert await fetched(store, name) == data
+        assert await store.have([name]) == [True]
 
     simulate(scenario)
 

@@ -101,6 +101,8 @@ def test_a_disk_that_fills_up_while_a_client_sends_ends_the_call_and_the_link_go
             for begin in range(0, len(data), SLICE_BYTES):
                 if begin == SLICE_BYTES:
                     trio.one.disk.bytes_max = SLICE_BYTES + 5000
+                if begin == 4 * SLICE_BYTES:
+                    await asyncio.sleep(1)  # the error comes before the end
                 yield memoryview(data)[begin : begin + SLICE_BYTES]
 
         for _ in range(70):

@@ -35,7 +35,7 @@ def test_clocks_run_together_but_may_be_off() -> None:
 def test_the_work_of_a_cancelled_caller_is_done_all_the_same(seed: int) -> None:
     async def main() -> None:
         runtime = SimRuntime(random.Random(seed))
-        done = []
+        done: list[int] = []
         task = asyncio.create_task(runtime.in_thread(done.append, 1))
         await asyncio.sleep(0)
         task.cancel()
@@ -62,7 +62,8 @@ def test_the_simulator_may_charge_time_for_work_or_stop_it() -> None:
         pass
 
     async def main() -> None:
-        runtime, done = SimRuntime(random.Random(3)), []
+        runtime = SimRuntime(random.Random(3))
+        done: list[int] = []
 
         def slow(work: Callable[..., object]) -> float:
             return 2.0

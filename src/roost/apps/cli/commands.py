@@ -1,0 +1,96 @@
+"""The table of commands: their names, what they do in a line, and where they are, so that help loads none of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: the function `function` of the module `module` beside this one."""
+
+    summary: str
+    module: str
+    function: str
+
+    def load(self, name: str) -> Any:
+        """Import the module and make the command that Typer runs."""
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command(name, short_help=self.summary)(
+            getattr(import_module(f"roost.apps.cli.{self.module}"), self.function)
+        )
+        return typer.main.get_command(app)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A word that several commands share, such as ``token`` of ``token create``."""
+
+    summary: str
+    members: Mapping[str, Command]
+
+    def load(self, name: str) -> Any:
+        """The group that Typer runs; its members are loaded when they are called."""
+        group = LazyGroup(name=name, help=f"{self.summary[0].upper()}{self.summary[1:]}.", rich_markup_mode=None)
+        return group.offering(self.members)
+
+
+COMMANDS: Mapping[str, Command | Family] = {
+    "start": Command("run the coordinator here, and nodes with it", "start", "start"),
+    "join": Command("make this machine a node of a cluster, and run it", "join", "join"),
+    "token": Family(
+        "let other machines join",
+        {
+            "create": Command("print a word that lets machines join", "token", "create"),
+            "revoke": Command("end all tokens", "token", "revoke"),
+        },
+    ),
+    "store": Command("store a checkpoint: a file or a folder", "store", "store"),
+    "gather": Command("bring a checkpoint back, verified", "gather", "gather"),
+    "ls": Command("what is stored", "ls", "ls"),
+    "show": Command("one checkpoint: its files, and where each copy is", "show", "show"),
+    "verify": Command("check that every copy is there", "verify", "verify"),
+    "rm": Command("forget a checkpoint", "rm", "rm"),
+    "nodes": Command("who is in the cluster", "nodes", "nodes"),
+    "status": Command("how the cluster is, at one look", "status", "status"),
+    "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
+    "demo": Command("see it work in a minute", "demo", "demo"),
+}
+"""Every command, in the order in which help shows them."""
+
+
+class _Offered(Mapping[str, Any]):
+    """The commands by name, each loaded when it is looked at."""
+
+    def __init__(self, table: Mapping[str, Command | Family]) -> None:
+        self.table = table
+
+    def __getitem__(self, name: str) -> Any:
+        return self.table[name].load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help comes from a table, and which imports a command only to run it or to print its own help."""
+
+    def offering(self, table: Mapping[str, Command | Family]) -> "LazyGroup":
+        """This group, with the commands of `table`."""
+        self.commands: Any = _Offered(table)
+        return self
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the table, not the commands' own first lines, which would have to be imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self.commands.table.items()])
