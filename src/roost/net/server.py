@@ -53,7 +53,7 @@ class Call:
     _sink: Sink | None = None
     _received: asyncio.Future[None] | None = None
     _task: asyncio.Task[None] | None = None
-    _answering: bool = False
+    _cancellable: bool = False
     _given_up: bool = False
 
     async def receive_body(self, sink: Sink) -> None:
@@ -186,7 +186,7 @@ class _Served:
             return
         if isinstance(event, CancelReceived) and call._task is not None:
             call._given_up = True
-            if not call._answering:  # an answer under way ends by itself at its next slice
+            if call._cancellable:  # before and after that it ends by itself at its next step
                 call._task.cancel()
         elif isinstance(event, BodyEnded) and call._received is not None and not call._received.done():
             if event.trouble is None:
@@ -206,8 +206,11 @@ class _Served:
             handler = self._handlers.get(type(call.request))
             if handler is None:
                 raise Unsupported(f"{type(call.request).__name__} is not served here", hint="see: roost nodes")
+            if call._given_up:
+                raise Failed("the client gave the request up")
+            call._cancellable = True
             reply = await handler(call)
-            call._answering = True
+            call._cancellable = False
             await self._answer(request_id, call, reply)
         except asyncio.CancelledError:
             if not call._given_up:
