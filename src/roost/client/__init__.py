@@ -1,6 +1,5 @@
 """The front door for programs: store, gather, list and look after checkpoints, asynchronously or not."""
 
-from roost.checkpoints.progress import Progress
 from roost.client.cluster import AsyncCluster
 from roost.client.results import (
     ChunkRow,
@@ -10,6 +9,7 @@ from roost.client.results import (
     ListedRow,
     Listing,
     NodeRow,
+    Progress,
     RemoveResult,
     Shown,
     StoreResult,

@@ -34,6 +34,7 @@ from roost.client.results import (
     Verdict,
     rfc3339,
 )
+from roost.client.run_state import serving
 from roost.client.session import Session, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Health, Redundancy
@@ -56,9 +57,10 @@ class AsyncCluster:
     Errors are those of `roost.core.errors`; each says what to do next.
     """
 
-    def __init__(self, session: Session, settings: Settings) -> None:
+    def __init__(self, session: Session, settings: Settings, *, home: Home | None = None) -> None:
         self.session = session
         self._settings = settings
+        self._home = home
 
     @classmethod
     async def open(cls, home: Home, settings: Settings) -> "AsyncCluster":
@@ -70,7 +72,7 @@ class AsyncCluster:
         session = await open_session(runtime, network, disk, identity, home.catalogue)
         if not session.membership.view.storage:
             await session.meet_static(settings.discovery.peers)
-        return cls(session, settings)
+        return cls(session, settings, home=home)
 
     async def __aenter__(self) -> Self:
         return self
@@ -245,7 +247,9 @@ class AsyncCluster:
     async def status(self) -> ClusterStatus:
         """Everything at one look; the health of each newest version is asked now."""
         listing = await self.list(newest=True, health=True)
-        return status_of(self._settings, self.session, await node_rows(self.session), listing)
+        rows = await node_rows(self.session)
+        coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
+        return status_of(self._settings, self.session, rows, listing, coordinator)
 
 
 def default_name(where: Path) -> CheckpointName:

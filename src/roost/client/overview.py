@@ -3,7 +3,8 @@
 import asyncio
 from collections import Counter
 
-from roost.client.results import ClusterStatus, Listing, NodeRow
+from roost.client.results import ClusterStatus, Listing, NodeRow, WatchRow
+from roost.client.run_state import RunState
 from roost.client.session import Session
 from roost.core.cluster import Member, NodeState
 from roost.core.errors import RoostError, Unreachable
@@ -58,7 +59,9 @@ async def _ask(links: Links, member: Member, session: Session) -> Status:
     return answer
 
 
-def status_of(settings: Settings, session: Session, rows: list[NodeRow], listing: Listing) -> ClusterStatus:
+def status_of(
+    settings: Settings, session: Session, rows: list[NodeRow], listing: Listing, coordinator: RunState | None
+) -> ClusterStatus:
     """The verdict's facts, from answers that were just given."""
     problems = [f"{row.name} is down: {row.problem}" for row in rows if row.state != NodeState.ALIVE]
     view = session.membership.view
@@ -72,6 +75,7 @@ def status_of(settings: Settings, session: Session, rows: list[NodeRow], listing
         by_health=dict(sorted(by_health.items())),
         bytes=sum(row.bytes for row in listing.checkpoints),
         single_machine=view.single_machine,
-        coordinator_running=False,
+        coordinator_running=coordinator is not None,
         problems=tuple(problems),
+        watching=tuple(WatchRow(path, tuple(waits)) for path, waits in coordinator.watching) if coordinator else (),
     )

@@ -3,6 +3,8 @@
 import datetime
 from dataclasses import dataclass
 
+from roost.checkpoints.progress import Progress as Progress  # part of the front door
+
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:

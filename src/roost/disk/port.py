@@ -23,6 +23,8 @@ Buffer = bytes | bytearray | memoryview
 
 
 class FileKind(enum.StrEnum):
+    """What has a name in a directory."""
+
     FILE = "file"
     DIRECTORY = "directory"
     SYMLINK = "symlink"
@@ -133,6 +135,8 @@ class WriteFile(Protocol):
 
 
 class Lock(Protocol):
+    """A lock that is held."""
+
     def release(self) -> None:
         """Idempotent. The lock's file stays."""
         ...

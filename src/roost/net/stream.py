@@ -68,6 +68,8 @@ class Stream(Protocol):
 
 
 class Listener(Protocol):
+    """A place where peers are accepted."""
+
     @property
     def address(self) -> Address:
         """The address really bound (its port is never 0)."""

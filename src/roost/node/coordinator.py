@@ -13,6 +13,7 @@ from pathlib import Path
 
 from roost.checkpoints.watcher import Watcher
 from roost.client.cluster import AsyncCluster
+from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.client.session import Session, hello_of, open_session
 from roost.cluster.agent import Agent
 from roost.cluster.discovery import own_addresses
@@ -20,7 +21,7 @@ from roost.cluster.exchange import record_handlers
 from roost.cluster.membership import describe_self
 from roost.codec.records import encode_record
 from roost.core.cluster import Address, View
-from roost.core.errors import Busy, NotAdmitted, NotFound, RoostError
+from roost.core.errors import Busy, NotAdmitted, NotFound
 from roost.core.ids import NodeId
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
@@ -30,7 +31,6 @@ from roost.node.admission import join_handler
 from roost.node.daemon import member_network
 from roost.node.events import Event, Say, until_signalled
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
-from roost.node.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey, take_machine
 from roost.security.token import TokenBook
@@ -250,16 +250,3 @@ class _Coordinator:
             await changed.wait()
             changed.clear()
             await self._runtime.sleep(LOOK_S)
-
-
-def watching_of(home: Home) -> tuple[bool, list[tuple[str, list[tuple[str, str]]]]]:
-    """Whether a coordinator serves this home now, and what its watched folders wait for."""
-    from roost.node.run_state import is_served
-
-    disk = PosixDisk(home.root)
-    try:
-        running = is_served(disk, home)
-        state = read_run_state(disk, home) if running else None
-    except RoostError:
-        return False, []
-    return running, list(state.watching) if state else []

@@ -4,6 +4,7 @@ import os
 import platform
 from dataclasses import replace
 
+from roost.client.run_state import RunState, take_home, write_run_state
 from roost.client.session import open_session
 from roost.cluster.membership import describe_self
 from roost.cluster.remembered import Remembered
@@ -19,7 +20,6 @@ from roost.net.tcp import TcpNetwork
 from roost.node.admission import join_cluster
 from roost.node.events import Event, Say, until_signalled
 from roost.node.node import Node, NodeOptions
-from roost.node.run_state import RunState, take_home, write_run_state
 from roost.security.identity import Identity
 from roost.security.tls import client_context, joiner_context, server_context
 from roost.security.token import Token

@@ -7,11 +7,11 @@ start of the coordinator and not before.
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 
+from roost.client.run_state import is_served, read_run_state
 from roost.cluster.remembered import Remembered
 from roost.core.cluster import Address
 from roost.core.errors import NotAdmitted, RoostError
@@ -19,7 +19,7 @@ from roost.core.ids import MachineId, NodeId
 from roost.core.runtime import Runtime
 from roost.disk.durable import write_durably
 from roost.disk.posix import PosixDisk
-from roost.node.run_state import is_served, read_run_state
+from roost.net.ports import free_port, is_free
 from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
 from roost.settings.load import parse
@@ -98,7 +98,7 @@ class LocalNodes:
             kept = parse(home.settings.read_text(), file=home.settings).settings.node.listen
         except (OSError, RoostError):
             kept = Address("127.0.0.1", 0)
-        port = kept.port if kept.port and _is_free(kept) else _free_port()
+        port = kept.port if kept.port and is_free(kept) else free_port("127.0.0.1")
         text = f'node: {{listen: "127.0.0.1:{port}", reserve: {self._reserve_bytes}}}\n'
         write_durably(disk, home.relative(home.settings), text.encode())
 
@@ -170,22 +170,6 @@ class LocalNodes:
             os.kill(node.pid, number)
         except ProcessLookupError:
             return
-
-
-def _is_free(address: Address) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def watch_deaths(runtime: Runtime, nodes: LocalNodes, died: "asyncio.Queue[LocalNode]") -> None:

@@ -2,12 +2,12 @@
 
 import datetime
 
+from roost.client.run_state import read_run_state
 from roost.cluster.discovery import own_addresses
 from roost.core.cluster import Address
 from roost.core.errors import NotAdmitted, NotFound
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
-from roost.node.run_state import read_run_state
 from roost.security.authority import Authority
 from roost.security.token import Token, TokenBook
 from roost.settings.paths import Home

@@ -35,6 +35,8 @@ class WatchFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept when nothing says otherwise; 0 keeps all."""
+
     keep_last: int
     keep_every: int
     undelete_s: int = msgspec.field(name="undelete")
@@ -56,6 +58,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the coordinator answers HTTP."""
+
     listen: Address
 
 
@@ -68,22 +72,30 @@ class Discovery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a copy may be missing before it is made again, and at how many bytes a second."""
+
     grace_s: int = msgspec.field(name="grace")
     rate: int
 
 
 class Scrub(msgspec.Struct, frozen=True, kw_only=True):
+    """How often everything is read back, and at how many bytes a second."""
+
     every_s: int = msgspec.field(name="every")
     rate: int
 
 
 class Email(msgspec.Struct, frozen=True, kw_only=True):
+    """Where alerts are mailed; empty for nowhere."""
+
     smtp: str
     sender: str = msgspec.field(name="from")
     recipients: tuple[str, ...] = msgspec.field(name="to")
 
 
 class Alerts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told of trouble."""
+
     email: Email
 
 

@@ -8,6 +8,8 @@ from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Trouble
 
 @dataclass(frozen=True, slots=True)
 class HelloReceived:
+    """The peer introduced itself."""
+
     hello: Hello
 
 
@@ -30,11 +32,15 @@ class UnknownRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProceedReceived:
+    """The server wants the request's body now."""
+
     request_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class DataReceived:
+    """A slice of a body: the very view that was received into."""
+
     request_id: int
     data: memoryview
 
@@ -58,12 +64,16 @@ class AnswerReceived:
 
 @dataclass(frozen=True, slots=True)
 class BusyReceived:
+    """The server is still at it."""
+
     request_id: int
     progress: int
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReceived:
+    """The request ended with trouble."""
+
     request_id: int
     trouble: Trouble
 

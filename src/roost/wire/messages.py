@@ -67,6 +67,8 @@ class Ping(Request, tag="ping", frozen=True):
 
 
 class Pong(Answer, tag="pong", frozen=True):
+    """I am here, and have been for so many seconds."""
+
     running_s: Seconds
 
 
@@ -82,6 +84,8 @@ class Have(Request, tag="have", frozen=True):
 
 
 class Holding(Answer, tag="holding", frozen=True):
+    """Bit i: the i-th id asked for is here."""
+
     present: Annotated[bytes, msgspec.Meta(max_length=IDS_MAX // 8)]
 
 
@@ -172,6 +176,8 @@ class PutRecord(Request, tag="put-record", frozen=True):
 
 
 class RecordKept(Answer, tag="record-kept", frozen=True):
+    """The record is durable here; `new` when it was not before."""
+
     new: bool
 
 
@@ -195,6 +201,8 @@ class GetStatus(Request, tag="get-status", frozen=True):
 
 
 class Status(Answer, tag="status", frozen=True):
+    """How the node is: bytes are of objects, `bytes_free` with its reserve taken off."""
+
     node_id: NodeIdText
     name: NodeName
     software: Text

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contract.certificates import TestAuthority
+from contract.certificates import TestAuthority, joiner_context
 from roost.core.cluster import Address
 from roost.core.errors import Failed, NotAdmitted, Unreachable
 from roost.core.ids import NodeId
@@ -160,10 +160,8 @@ async def test_who_is_refused_while_sending_learns_why(monkeypatch: pytest.Monke
         """A server that resets the connection right after its alert."""
 
     monkeypatch.setattr(tcp, "_let_alert_arrive", at_once)
-    foreigner = TestAuthority().member("foreigner").client_context()
-    foreigner.load_verify_locations(cadata=AUTHORITY.pem)
     async with listening() as listener:
-        dialling = TcpNetwork(SystemRuntime(), client_context=foreigner, server_context=None)
+        dialling = TcpNetwork(SystemRuntime(), client_context=joiner_context(), server_context=None)
         stream = await dialling.connect(listener.address, expect=None)
         with pytest.raises(NotAdmitted):
             while True:

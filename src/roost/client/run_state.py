@@ -9,6 +9,7 @@ from roost.core.cluster import Address
 from roost.core.errors import Busy, NotFound
 from roost.disk.durable import read_small, write_durably
 from roost.disk.port import Disk, Lock
+from roost.disk.posix import PosixDisk
 from roost.settings.paths import Home
 
 BYTES_MAX = 1024 * 1024
@@ -56,4 +57,11 @@ def read_run_state(disk: Disk, home: Home) -> RunState | None:
 
 
 def write_run_state(disk: Disk, home: Home, state: RunState) -> None:
+    """Say it; of use only while this process holds the home's lock."""
     write_durably(disk, home.relative(home.run_state), msgspec.json.encode(state))
+
+
+def serving(home: Home) -> RunState | None:
+    """What the process that serves this home now says of itself; None when there is none."""
+    disk = PosixDisk(home.root)
+    return read_run_state(disk, home) if is_served(disk, home) else None

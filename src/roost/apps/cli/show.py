@@ -1,0 +1,85 @@
+"""`roost show NAME`: one checkpoint in full: its files, its chunks, and on which node each copy is."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.apps.cli.frame import Frame
+from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.words import counted, moment, printable, size, table
+
+if TYPE_CHECKING:
+    from roost.client import Shown
+
+FILES_SHOWN = 20
+
+
+def show(
+    reference: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The checkpoint.")],
+    files: Annotated[bool, typer.Option("--files", help=f"All files, not only the first {FILES_SHOWN}.")] = False,
+    chunks: Annotated[bool, typer.Option("--chunks", help="Every chunk and who has it.")] = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """One checkpoint: its files, and where each copy is."""
+    frame = Frame.of(home, config, json)
+    return frame.run(_show(frame, reference, files=files, chunks=chunks))
+
+
+async def _show(frame: Frame, reference: str, *, files: bool, chunks: bool) -> int:
+    async with frame.cluster() as cluster:
+        shown = await cluster.show(reference)
+    frame.output.result(shown, lines(shown, files=files, chunks=chunks))
+    if not shown.complete:
+        frame.output.warn("TOO FEW NODES ANSWERED to be sure that this is the newest version.")
+    return 0
+
+
+def lines(shown: "Shown", *, files: bool, chunks: bool) -> Iterator[str]:
+    """What a person sees: facts, files, and the copies by node or by chunk."""
+    facts = (
+        ("name", shown.name),
+        ("version", shown.version),
+        ("size", f"{size(shown.bytes)} in {counted(len(shown.files), 'entry', 'entries')}"),
+        ("stored", f"{moment(shown.stored_at)} from {shown.source}"),
+        ("health", f"{shown.health}: {shown.copies} of {shown.redundancy} copies of everything"),
+        ("verified", moment(shown.verified_at)),
+    )
+    yield from (f"{key:<9} {printable(value)}" for key, value in facts)
+    yield ""
+    some = shown.files if files else shown.files[:FILES_SHOWN]
+    yield from table(
+        ("FILE", "SIZE", "SHA-256"),
+        [(f.path, size(f.bytes) if f.kind == "f" else "", f.sha256 or _KINDS.get(f.kind, f.kind)) for f in some],
+        right=(1,),
+    )
+    if len(some) < len(shown.files):
+        yield f"... and {len(shown.files) - len(some):,} more (--files shows them all)"
+    yield ""
+    yield from _by_chunk(shown) if chunks else _by_node(shown)
+
+
+_KINDS = {"d": "folder", "l": "symlink"}
+
+
+def _by_node(shown: "Shown") -> Iterator[str]:
+    count: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for chunk in shown.chunks:
+        for node in chunk.nodes:
+            count[node] += 1
+            held[node] += chunk.bytes
+    yield from table(
+        ("NODE", "CHUNKS", "BYTES"), [(n, f"{count[n]:,}", size(held[n])) for n in sorted(count)], right=(1, 2)
+    )
+    alone = sum(1 for chunk in shown.chunks if not chunk.nodes)
+    if alone:
+        yield f"{counted(alone, 'chunk')} on no node that answered"
+
+
+def _by_chunk(shown: "Shown") -> list[str]:
+    rows = [(chunk.id, size(chunk.bytes), ", ".join(chunk.nodes) or "NONE") for chunk in shown.chunks]
+    return table(("CHUNK", "BYTES", "NODES"), rows, right=(1,))

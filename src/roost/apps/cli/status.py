@@ -1,0 +1,91 @@
+"""`roost status`: the whole cluster at one look, the verdict first."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from roost.apps.cli.frame import Frame
+from roost.apps.cli.nodes import fields as node_fields
+from roost.apps.cli.nodes import lines as node_lines
+from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.words import counted, listed, printable, size
+from roost.core.checkpoint import Health
+from roost.core.cluster import NodeState
+
+if TYPE_CHECKING:
+    from roost.client import ClusterStatus
+
+
+def status(home: HomeOption = None, config: ConfigOption = None, json: JsonOption = False) -> int:
+    """How the cluster is, at one look."""
+    frame = Frame.of(home, config, json)
+    return frame.run(_status(frame))
+
+
+async def _status(frame: Frame) -> int:
+    async with frame.cluster() as cluster:
+        found = await cluster.status()
+    told = verdict(found)
+    watching = [
+        {"path": row.path, "pending": [{"name": name, "reason": reason} for name, reason in row.pending]}
+        for row in found.watching
+    ]
+    frame.output.result(
+        found, lines(found, told), verdict=told, watching=watching, nodes=[node_fields(row) for row in found.nodes]
+    )
+    return 0
+
+
+def verdict(found: "ClusterStatus") -> str:
+    """One sentence that says how the cluster is, the worst first."""
+    alive = sum(1 for row in found.nodes if row.state == NodeState.ALIVE)
+    every = len(found.nodes)
+    how = found.by_health
+    lost, unknown = how.get(Health.LOST, 0), how.get(Health.UNKNOWN, 0)
+    short = how.get(Health.DEGRADED, 0) + how.get(Health.AT_RISK, 0)
+    stored = counted(found.checkpoints, "checkpoint")
+    if not every:
+        return "There are no nodes yet, so nothing can be stored."
+    if not alive:
+        return f"None of {counted(every, 'node')} answers: nothing can be stored or gathered now."
+    if lost:
+        return f"{lost:,} of {stored} {_is(lost)} LOST: no good copy of some part is left."
+    if unknown:
+        return f"{unknown:,} of {stored} cannot be vouched for: {_down(found, alive)}."
+    if short:
+        risk = how.get(Health.AT_RISK, 0)
+        more = f", {risk:,} of them only one loss away from being lost" if risk else ""
+        down = f"; {_down(found, alive)}" if alive < every else ""
+        return f"{short:,} of {stored} {'has' if short == 1 else 'have'} fewer copies than asked{more}{down}."
+    if alive < every:
+        return f"{_down(found, alive)[0].upper()}{_down(found, alive)[1:]}; what is stored has all its copies."
+    if not found.checkpoints:
+        return f"All is ready: {counted(every, 'node')}, and nothing is stored yet."
+    return f"All is well: {stored}, each with every copy asked, on {counted(every, 'node')}."
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _down(found: "ClusterStatus", alive: int) -> str:
+    names = [row.name for row in found.nodes if row.state != NodeState.ALIVE]
+    return f"{len(found.nodes) - alive:,} of {counted(len(found.nodes), 'node')} not in sight ({listed(names)})"
+
+
+def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
+    """The verdict, the problems, the counts, the nodes, and what the watcher waits for."""
+    yield told
+    yield from (f"  ! {printable(problem)}" for problem in found.problems)
+    yield ""
+    kinds = ", ".join(f"{count:,} {health}" for health, count in found.by_health.items() if count)
+    coordinator = "running here" if found.coordinator_running else "not running here"
+    yield f"cluster      {printable(found.cluster)}, coordinator {coordinator}"
+    yield f"checkpoints  {found.checkpoints:,}{f' ({kinds})' if kinds else ''}, {size(found.bytes)}"
+    if found.nodes:
+        yield ""
+        yield from node_lines(found.nodes)
+    for row in found.watching:
+        yield ""
+        waiting = f"{len(row.pending):,} waiting" if row.pending else "nothing waits"
+        yield f"watching {printable(row.path)}: {waiting}"
+        yield from (f"  {printable(name)}: {printable(reason)}" for name, reason in row.pending)

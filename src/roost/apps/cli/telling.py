@@ -1,0 +1,67 @@
+"""How a long-running command tells what happens: a line an event for people, a JSON progress line for scripts."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from roost.apps.cli.output import Output, ReaderGone
+from roost.apps.cli.words import counted, printable
+from roost.settings.paths import Home
+
+if TYPE_CHECKING:
+    from roost.node import Event
+
+READY = "ready"
+WARNINGS = frozenset({"warning", "node-down"})
+
+
+def teller(output: Output, *, when_ready: Callable[[], Iterator[str]] | None = None) -> "Callable[[Event], None]":
+    """A function that tells events; after the first ``ready`` a person is told `when_ready` too.
+
+    It raises nothing: a node goes on when nobody reads what it says.
+    """
+    told: set[str] = set()
+
+    def tell(event: "Event") -> None:
+        try:
+            _tell(event)
+        except (ReaderGone, OSError, ValueError):
+            return
+
+    def _tell(event: "Event") -> None:
+        output.progress(event.kind, {**event.data, "text": event.text})
+        if event.kind in WARNINGS:
+            output.warn(event.text)
+        else:
+            output.say(ready_line(event) if event.kind == READY else printable(event.text))
+        if event.kind == READY and READY not in told and when_ready is not None:
+            output.say(*when_ready())
+        told.add(event.kind)
+
+    return tell
+
+
+def ready_line(event: "Event") -> str:
+    """``ready: 4 nodes``."""
+    nodes = event.data.get("nodes")
+    if isinstance(nodes, list | tuple):
+        nodes = len(nodes)
+    return f"ready: {counted(nodes, 'node')}" if isinstance(nodes, int) else printable(event.text)
+
+
+def program(home: Home) -> Callable[[str], str]:
+    """A function that spells a command as a person here can type it: the program's path when it is not on PATH, and
+    ``--home`` when it is not the default."""
+    own = os.path.abspath(sys.argv[0])
+    found = shutil.which("roost")
+    if found is not None or not os.access(own, os.X_OK) or os.path.isdir(own):
+        name = "roost" if found is not None else f"{shlex.quote(sys.executable)} -m roost"
+    else:
+        relative = os.path.relpath(own)
+        name = shlex.quote(min(own, relative, key=len))
+    usual = Home.find().root == home.root
+    suffix = "" if usual else f" --home {shlex.quote(str(home.root))}"
+    return lambda command: f"{name} {command}{suffix}"

@@ -1,0 +1,96 @@
+"""`roost verify`: whether every copy is there and, with --deep, whether it is good."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.apps.cli.frame import Frame
+from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.ticker import shown
+from roost.apps.cli.words import counted, printable, table
+from roost.core.checkpoint import Health
+from roost.core.errors import Damaged
+
+if TYPE_CHECKING:
+    from roost.client import Verdict
+
+EXIT_SHORT = 3
+DAMAGED_SHOWN = 20
+
+
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME[@VERSION]]...", help="What to check. [default: the newest of every name]"),
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Let the nodes read every copy back and hash it.")] = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Check that every copy is there.
+
+    Exit code 0: all healthy; 3: something has fewer copies than it should, or cannot be told; 5: something is lost, or
+    damage was found.
+    """
+    frame = Frame.of(home, config, json)
+    return frame.run(_verify(frame, names or [], deep=deep))
+
+
+async def _verify(frame: Frame, names: Sequence[str], *, deep: bool) -> int:
+    from roost.client import Progress
+
+    progress = Progress()
+    async with frame.cluster() as cluster, shown(progress, frame.output):
+        verdicts = list(await cluster.verify(names, deep=deep, progress=progress))
+    code = exit_code(verdicts)
+    frame.output.result({"checkpoints": [fields(verdict) for verdict in verdicts]}, lines(verdicts), healthy=code == 0)
+    for verdict in verdicts:
+        for note in verdict.notes:
+            frame.output.tell(f"note: {printable(verdict.name)}: {printable(note)}")
+    return code
+
+
+def exit_code(verdicts: "Iterable[Verdict]") -> int:
+    """0 when all is healthy, 5 when anything is lost or damaged, else 3."""
+    worst = 0
+    for verdict in verdicts:
+        if verdict.damaged or verdict.health == Health.LOST:
+            return Damaged.exit_code
+        if verdict.health != Health.HEALTHY:
+            worst = EXIT_SHORT
+    return worst
+
+
+def fields(verdict: "Verdict") -> dict[str, object]:
+    """A verdict for scripts."""
+    return {
+        "name": verdict.name,
+        "version": verdict.version,
+        "health": verdict.health,
+        "copies": verdict.copies,
+        "deep": verdict.deep,
+        "damaged": [{"chunk": chunk, "node": node} for chunk, node in verdict.damaged],
+        "notes": verdict.notes,
+    }
+
+
+def lines(verdicts: "Sequence[Verdict]") -> Iterator[str]:
+    """The table that a person sees, every damaged copy by name, and the sum of it."""
+    if not verdicts:
+        yield "nothing is stored yet"
+        return
+    yield from table(
+        ("NAME", "VERSION", "HEALTH", "COPIES", "DAMAGED"),
+        [(v.name, v.version, v.health, str(v.copies), str(len(v.damaged))) for v in verdicts],
+        right=(3, 4),
+    )
+    damaged = [(v.name, chunk, node) for v in verdicts for chunk, node in v.damaged]
+    for name, chunk, node in damaged[:DAMAGED_SHOWN]:
+        yield f"damaged: chunk {chunk} on {printable(node)}, of {printable(name)}"
+    if len(damaged) > DAMAGED_SHOWN:
+        yield f"... and {len(damaged) - DAMAGED_SHOWN:,} damaged copies more"
+    healthy = sum(1 for v in verdicts if v.health == Health.HEALTHY and not v.damaged)
+    how = "read back and hashed" if verdicts[0].deep else "asked for, not read (--deep reads them)"
+    yield f"{healthy:,} of {counted(len(verdicts), 'checkpoint')} healthy; copies were {how}"
