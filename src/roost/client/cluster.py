@@ -35,16 +35,14 @@ from roost.client.results import (
     rfc3339,
 )
 from roost.client.run_state import serving
-from roost.client.session import Session, open_session
+from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Health, Redundancy
 from roost.core.errors import NotFound
 from roost.core.ids import CheckpointName, parse_checkpoint_name, split_reference
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
-from roost.net.tcp import TcpNetwork
 from roost.security.identity import Identity
-from roost.security.tls import client_context, server_context
 from roost.settings.paths import Home
 from roost.settings.schema import Settings
 
@@ -68,8 +66,7 @@ class AsyncCluster:
         runtime = SystemRuntime()
         disk = PosixDisk(home.root)
         identity = await runtime.in_thread(Identity.load, disk)
-        network = TcpNetwork(runtime, client_context=client_context(identity), server_context=server_context(identity))
-        session = await open_session(runtime, network, disk, identity, home.catalogue)
+        session = await open_session(runtime, member_network(runtime, identity), disk, identity, home.catalogue)
         if not session.membership.view.storage:
             await session.meet_static(settings.discovery.peers)
         return cls(session, settings, home=home)

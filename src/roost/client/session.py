@@ -5,6 +5,7 @@ The coordinator, the command line and programs all stand on one; only where its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from roost import __version__
@@ -20,7 +21,10 @@ from roost.disk.port import Disk
 from roost.net.link import Link
 from roost.net.links import Links
 from roost.net.stream import Network
+from roost.net.tcp import TcpNetwork
+from roost.security.authority import check_issued
 from roost.security.identity import Identity
+from roost.security.tls import client_context, server_context
 from roost.wire.messages import PROTOCOL, PROTOCOL_MIN, Hello
 
 
@@ -39,6 +43,16 @@ def dialable(membership: Membership, remembered: Remembered, identity: Identity,
     if same_machine or all(address.is_loopback for address in found):
         return list(found)
     return [address for address in found if not address.is_loopback]
+
+
+def member_network(runtime: Runtime, identity: Identity, *, joiners: bool = False) -> TcpNetwork:
+    """The network as a member sees it; with `joiners`, machines without a certificate may ask to be admitted."""
+    return TcpNetwork(
+        runtime,
+        client_context=client_context(identity),
+        server_context=server_context(identity, joiners=joiners),
+        identify=partial(check_issued, authority_der=identity.authority),
+    )
 
 
 @dataclass(slots=True)

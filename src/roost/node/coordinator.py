@@ -14,7 +14,7 @@ from pathlib import Path
 from roost.checkpoints.watcher import Watcher
 from roost.client.cluster import AsyncCluster
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
-from roost.client.session import Session, hello_of, open_session
+from roost.client.session import Session, hello_of, member_network, open_session
 from roost.cluster.agent import Agent
 from roost.cluster.discovery import own_addresses
 from roost.cluster.exchange import record_handlers
@@ -28,7 +28,6 @@ from roost.disk.posix import PosixDisk
 from roost.net.server import Call, Reply, Server
 from roost.net.stream import Listener, Peer
 from roost.node.admission import join_handler
-from roost.node.daemon import member_network
 from roost.node.events import Event, Say, until_signalled
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
 from roost.security.authority import Authority

@@ -5,7 +5,7 @@ import platform
 from dataclasses import replace
 
 from roost.client.run_state import RunState, take_home, write_run_state
-from roost.client.session import open_session
+from roost.client.session import member_network, open_session
 from roost.cluster.membership import describe_self
 from roost.cluster.remembered import Remembered
 from roost.codec.records import encode_record
@@ -21,7 +21,7 @@ from roost.node.admission import join_cluster
 from roost.node.events import Event, Say, until_signalled
 from roost.node.node import Node, NodeOptions
 from roost.security.identity import Identity
-from roost.security.tls import client_context, joiner_context, server_context
+from roost.security.tls import joiner_context
 from roost.security.token import Token
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
@@ -52,13 +52,6 @@ async def run_node(
         say(Event("stopping", f"{called} stopped"))
     finally:
         lock.release()
-
-
-def member_network(runtime: SystemRuntime, identity: Identity, *, joiners: bool = False) -> TcpNetwork:
-    """The network as a member sees it; with `joiners`, machines without a certificate may ask to be admitted."""
-    return TcpNetwork(
-        runtime, client_context=client_context(identity), server_context=server_context(identity, joiners=joiners)
-    )
 
 
 async def _admitted(runtime: SystemRuntime, disk: PosixDisk, token: str | None, at: str | None, say: Say) -> Identity:
