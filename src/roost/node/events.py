@@ -5,6 +5,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from roost.core.errors import RoostError
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -20,7 +22,8 @@ Say = Callable[[Event], None]
 
 
 async def until_signalled(work: Awaitable[None]) -> None:
-    """Run `work` until it ends, or until SIGINT or SIGTERM cancels it, which is a good end too."""
+    """Run `work` until it ends, or until SIGINT or SIGTERM cancels it, which is a good end too. Of errors raised by
+    several of its tasks at once the first of ours is raised alone, so that its hint is seen."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     asked = False
@@ -37,6 +40,18 @@ async def until_signalled(work: Awaitable[None]) -> None:
     except asyncio.CancelledError:
         if not asked:
             raise
+    except BaseExceptionGroup as group:
+        ours = group.subgroup(RoostError)
+        if ours is None:
+            raise
+        raise _first(ours) from group
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _first(group: BaseExceptionGroup[RoostError]) -> RoostError:
+    found: RoostError | BaseExceptionGroup[RoostError] = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

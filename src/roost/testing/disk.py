@@ -7,17 +7,18 @@ test sets at any time:
 * `read_only`: each change, and each sync, is a DiskFault;
 * `failing`: paths; any use of one of them, or of what lies below it, is a DiskFault (the empty path: everything);
 * `flip`: one bit on the medium turns;
-* `stop_after`: how many changes the disk lives for; the next one raises PowerCut, and the disk is dead;
+* `stop_after`: how many changes the disk lives for; the next one raises PowerCut, and the disk is dead; `on_power_cut`
+  is called first;
 * `dead`: each call raises PowerCut and has no effect, except `close` and `release`, which do nothing.
 
-`crash_states` and `crash` say what is there after the power comes back, `kill` what is there after only the process
-died. `cost_bytes` and `cost_syncs` count what a simulated runtime charges time for; `journal` holds the last changes.
+`crash_states`, `remains` and `crash` say what is there after the power comes back, `kill` what is there after only the
+process died. `cost_bytes` and `cost_syncs` count what a simulated runtime charges time for; `journal` holds the last changes.
 """
 
 import collections
 import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from roost.core.errors import Busy, DiskFault, Failed, NotFound, RoostError
@@ -61,6 +62,7 @@ class MemoryDisk:
         self.stop_after = stop_after
         self.read_only = False
         self.dead = False
+        self.on_power_cut: Callable[[], None] | None = None
         self.failing: set[str] = set()
         self.cost_bytes = 0
         self.cost_syncs = 0
@@ -78,6 +80,10 @@ class MemoryDisk:
     def crash(self, chance: random.Random) -> "MemoryDisk":
         """Cut the power: this disk is dead, and what came back of it is returned."""
         self.dead = True
+        return self.remains(chance)
+
+    def remains(self, chance: random.Random) -> "MemoryDisk":
+        """One state that a power cut now could leave, drawn; this disk stays as it is."""
         return self._reborn(state_drawn(self._medium, chance))
 
     def kill(self) -> "MemoryDisk":
@@ -236,6 +242,8 @@ class MemoryDisk:
             raise PowerCut
         if changes and self.stop_after is not None and self.operations >= self.stop_after:
             self.dead = True
+            if self.on_power_cut is not None:
+                self.on_power_cut()
             raise PowerCut
         if self.failing and (self._is_failing(path) or (also is not None and self._is_failing(also))):
             raise error_for(errno.EIO, doing=what, path=path)

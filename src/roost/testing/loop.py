@@ -11,6 +11,7 @@ import concurrent.futures
 import itertools
 import selectors
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
@@ -24,6 +25,11 @@ BEGIN_S = 1000.0
 ROUND_S = 1e-6
 """What a round of the loop takes at least, so that a task which only ever yields does not stop the clock."""
 _NAMED_TASKS_MAX = 20
+
+Adopt = Callable[["asyncio.Task[Any]"], None]
+ADOPT: ContextVar[Adopt | None] = ContextVar("ADOPT", default=None)
+"""Hears of every task that is made in this context, and so in those that it makes: how a simulated process knows what
+is its own."""
 
 
 class Deadlock(AssertionError):
@@ -104,7 +110,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         serials = itertools.count(1)
 
         def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **rest: Any) -> "asyncio.Task[Any]":
-            return _Task(next(serials), coroutine, loop=loop, **rest)
+            task = _Task(next(serials), coroutine, loop=loop, **rest)
+            context = rest.get("context")
+            adopt = ADOPT.get() if context is None else context.get(ADOPT)
+            if adopt is not None:
+                adopt(task)
+            return task
 
         self.set_task_factory(make)
 

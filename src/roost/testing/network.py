@@ -6,6 +6,7 @@ held and arrives when the cut is healed. Where a stream breaks is decided in `te
 """
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -270,19 +271,22 @@ class SimHost:
 
 
 class SimListener:
-    """One address that a host listens on."""
+    """One address that a host listens on. Who is accepted is served in the context of whoever listened, not of whoever
+    dialled."""
 
     def __init__(self, host: SimHost, address: Address, accepted: Accepted) -> None:
         self.host = host
         self._address = address
         self._accepted = accepted
+        self._context = contextvars.copy_context()
 
     @property
     def address(self) -> Address:
         return self._address
 
     def accept(self, stream: SimStream) -> None:
-        task = asyncio.create_task(self._serve(stream), name=f"{self.host.name} serves {stream.peer.address}")
+        name = f"{self.host.name} serves {stream.peer.address}"
+        task = asyncio.create_task(self._serve(stream), name=name, context=self._context.copy())
         self.host.tasks.add(task)
         task.add_done_callback(self.host.tasks.discard)
 

@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, Command | Family] = {
     "status": Command("how the cluster is, at one look", "status", "status"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
+    "bench": Command("measure it here", "bench", "bench"),
 }
 """Every command, in the order in which help shows them."""
 

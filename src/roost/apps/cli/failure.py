@@ -31,8 +31,6 @@ def explain(error: BaseException) -> Failure:
         return Failure(known.code, known.message, known.hint, known.exit_code)
     if isinstance(error, KeyboardInterrupt) or _is(error, "Abort"):
         return Failure("interrupted", "interrupted", "what was done so far is kept; run it again", EXIT_INTERRUPTED)
-    if _is(error, "NoArgsIsHelpError"):
-        return Failure("usage", "no command was given", "see: roost --help", EXIT_USAGE)
     if _is(error, "UsageError"):
         return _usage(error)
     if isinstance(error, OSError):

@@ -1,5 +1,6 @@
 """`roost join`: pair this machine with a cluster once, then run it as a node."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -13,12 +14,14 @@ from roost.settings.paths import Home
 
 LOG_NAME = "node"
 CERTIFICATE = "certificate.der"
+TOKEN_VARIABLE = "ROOST_TOKEN"  # noqa: S105  # its name, not its value
+"""Only looked at to pair, so that one left in the environment disturbs no node that runs again."""
 
 
 def join(
     token: Annotated[
         str | None,
-        typer.Argument(metavar="[TOKEN]", envvar="ROOST_TOKEN", help="The word that `roost token create` printed."),
+        typer.Argument(metavar="[TOKEN]", help="What `roost token create` printed. [default: $ROOST_TOKEN, to pair]"),
     ] = None,
     at: Annotated[
         str | None,
@@ -39,13 +42,14 @@ def join(
     It pairs once, with a token; after that `roost join` alone runs the node again.
     """
     frame = Frame.of(home, config, json)
-    token = token or None
-    if token is None and not paired(frame.home):
+    if not token and not paired(frame.home):
+        token = os.environ.get(TOKEN_VARIABLE)
+    if not token and not paired(frame.home):
         raise NotAdmitted(
             "this machine belongs to no cluster yet, and no token was given",
-            hint="on the coordinator: roost token create; then here: roost join TOKEN (or ROOST_TOKEN=TOKEN roost join)",
+            hint="on the coordinator: roost token create; then here: roost join TOKEN, or ROOST_TOKEN=TOKEN",
         )
-    return frame.run(_join(frame, token, at=at, name=name, client=client))
+    return frame.run(_join(frame, token or None, at=at, name=name, client=client))
 
 
 def paired(home: Home) -> bool:
@@ -61,5 +65,5 @@ async def _join(frame: Frame, token: str | None, *, at: str | None, name: str | 
     frame.log_to(LOG_NAME)
     say = teller(frame.output)
     await run_node(frame.home, frame.settings, token=token, at=at, name=name, client_only=client, say=say)
-    frame.output.result({"paired": True} if client else {"stopped": True}, ["paired" if client else "stopped"])
+    frame.output.result({"paired": True} if client else {"stopped": True})
     return 0

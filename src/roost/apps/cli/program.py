@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from roost.apps.cli.commands import COMMANDS, LazyGroup
-from roost.apps.cli.failure import explain
+from roost.apps.cli.failure import EXIT_USAGE, explain
 from roost.apps.cli.output import Output, ReaderGone
+from roost.core.errors import UsageError
 
 EXIT_READER_GONE = 1
 _WITH_VALUE = ("--home", "--config")
@@ -41,13 +42,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments:
+        _root().main(args=["--help"], prog_name="roost", standalone_mode=False)
+        return EXIT_USAGE
     result = _root().main(args=_arranged(arguments), prog_name="roost", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
 
 def _root() -> Any:
     """The command that everything else is below."""
-    app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+    app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(context_settings={"help_option_names": ["-h", "--help"]})(_about)
     group = typer.main.get_command(app)
     assert isinstance(group, LazyGroup)
@@ -74,7 +78,10 @@ def _about(
 
 
 def _arranged(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with those options that every command takes moved from before the command to its end."""
+    """`arguments` with those options that every command takes moved from before the command to its end.
+
+    UsageError when there is nothing but such options.
+    """
     rest, moved = list(arguments), []
     while rest:
         if rest[0] == "--json" or rest[0].startswith(tuple(f"{option}=" for option in _WITH_VALUE)):
@@ -83,6 +90,8 @@ def _arranged(arguments: Sequence[str]) -> list[str]:
             moved += [rest.pop(0), rest.pop(0)]
         else:
             break
+    if not rest:
+        raise UsageError("no command was given", hint="see: roost --help")
     end = rest.index("--") if "--" in rest else len(rest)
     return [*rest[:end], *moved, *rest[end:]]
 

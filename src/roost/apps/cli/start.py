@@ -46,7 +46,7 @@ async def _start(frame: Frame, ready_at: int | None, local: int) -> int:
     frame.log_to(LOG_NAME)
     say = teller(frame.output, when_ready=lambda: hints(frame))
     await run_coordinator(frame.home, frame.settings, ready_at=ready_at, local=local, say=say)
-    frame.output.result({"stopped": True}, ["stopped"])
+    frame.output.result({"stopped": True})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The ticker shows an operation's progress as it runs: one line on a terminal, a few JSON lines a second for scripts."""
+"""The ticker shows an operation's progress as it runs: a line on a terminal, or a few JSON lines a second."""
 
 import asyncio
 import contextlib

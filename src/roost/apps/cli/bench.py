@@ -1,0 +1,95 @@
+"""`roost bench`: measure storing and gathering, on a cluster of its own on this machine or on the configured one."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roost.apps.cli.bench_checkpoint import WHOLE_BYTES
+from roost.apps.cli.bench_process import measure
+from roost.apps.cli.bench_runs import Bench, Figure, rows, space_needed
+from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder
+from roost.apps.cli.frame import Frame
+from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.words import size, table
+from roost.core.errors import NoSpace, UsageError
+from roost.settings.units import parse_size
+
+NODES = 4
+PREFIX = "roost-bench"
+BYTES_MIN = 1024 * 1024
+
+
+def bench(
+    bytes_wanted: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="The size of the checkpoint.")] = str(
+        WHOLE_BYTES
+    ),
+    large: Annotated[bool, typer.Option("--large", help="Measure 4 GB as well.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Measure the configured cluster, not one of four nodes on this machine.")
+    ] = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Measure storing and gathering.
+
+    The checkpoint is made for it: bfloat16 weights in the shapes of Qwen2.5-0.5B. The bounds are for two cores that do
+    nothing else; a ratio above 1 misses its bound.
+    """
+    frame = Frame.of(home, config, json)
+    wanted = parse_size(bytes_wanted)
+    if wanted < BYTES_MIN:
+        raise UsageError(f"--bytes must be at least {size(BYTES_MIN)}")
+    with frame.watched(), temporary_folder("roost-bench-") as folder:
+        figures = _measured(frame, folder, wanted, large=large, cluster=cluster)
+        frame.output.result(
+            {"figures": [asdict(figure) for figure in figures]},
+            table(("FIGURE", "VALUE", "BOUND", "RATIO"), rows(figures), right=(1, 2, 3)),
+            seconds=frame.seconds,
+        )
+    return 0
+
+
+def _measured(frame: Frame, folder: Path, wanted: int, *, large: bool, cluster: bool) -> list[Figure]:
+    needed = space_needed(wanted, large=large)
+    if shutil.disk_usage(folder).free < needed:
+        raise NoSpace(f"the benchmark needs {size(needed)} in {folder.parent}", hint="name another folder with TMPDIR")
+
+    def say(text: str) -> None:
+        frame.output.progress("step", {"text": text})
+        frame.output.tell(text)
+
+    work = folder / "work"
+    work.mkdir()
+    with nullcontext(_Configured(frame, work)) if cluster else DemoCluster(folder, NODES) as place:
+        run = Bench(place, work, PREFIX, say)
+        try:
+            run.run(bytes_wanted=wanted, large=large)
+        finally:
+            if cluster:
+                run.clean()
+    return run.figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """The cluster that the command line is set up for."""
+
+    frame: Frame
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        places = ["--home", str(self.frame.home.root), "--json"]
+        if self.frame.loaded.file is not None:
+            places += ["--config", str(self.frame.loaded.file)]
+        return [sys.executable, "-m", "roost", *arguments, *places]
+
+    def node_pids(self) -> Sequence[int]:
+        found = measure(self.command("nodes"), folder=self.folder).result["nodes"]
+        return [node["pid"] for node in found if node["pid"] is not None]

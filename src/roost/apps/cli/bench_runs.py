@@ -1,0 +1,149 @@
+"""The benchmark's runs: what is measured, in what order, and the bound that each figure has."""
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
+from roost.apps.cli.bench_process import Run, cpu_seconds, measure, peak_rss_bytes
+from roost.apps.cli.words import size
+
+SMALL_BYTES = 100_000_000
+LARGE_BYTES = 4_000_000_000
+CRUMBS, CRUMB_BYTES = 1000, 1024
+HELP_RUNS = 5
+MB = 1e6
+
+
+class Place(Protocol):
+    """The cluster that is measured."""
+
+    def command(self, *arguments: str) -> list[str]:
+        """What to run for `roost` with these arguments."""
+        ...
+
+    def node_pids(self) -> Sequence[int]:
+        """The nodes' processes that run on this machine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure; `bound` is the most that it should be (None: it is for information)."""
+
+    figure: str
+    value: float
+    unit: str
+    bound: float | None = None
+
+
+@dataclass(slots=True)
+class Bench:
+    """Runs commands against `place`, with its files in `folder`; stores under the names `prefix`/..."""
+
+    place: Place
+    folder: Path
+    prefix: str
+    say: Callable[[str], None]
+    figures: list[Figure] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """What was stored so far."""
+
+    def run(self, *, bytes_wanted: int = WHOLE_BYTES, large: bool = False) -> None:
+        """Measure everything, the small before the large, because a peak of memory does not go down again."""
+        whole = bytes_wanted == WHOLE_BYTES
+        self._help()
+        if bytes_wanted > SMALL_BYTES:
+            self._model(SMALL_BYTES, bounded=False)
+        self._model(bytes_wanted, bounded=whole)
+        self._crumbs()
+        if large:
+            self._model(LARGE_BYTES, bounded=False)
+
+    def _roost(self, *arguments: str) -> Run:
+        return measure(self.place.command(*arguments), folder=self.folder)
+
+    def _add(self, figure: str, value: float | None, unit: str, bound: float | None = None) -> None:
+        if value is not None:
+            self.figures.append(Figure(figure, round(value, 3), unit, bound))
+
+    def _help(self) -> None:
+        command = [sys.executable, "-m", "roost", "--help"]
+        runs = [measure(command, folder=self.folder) for _ in range(HELP_RUNS)]
+        self._add("roost --help", 1000 * statistics.median(run.seconds for run in runs), "ms", 250)
+
+    def _model(self, bytes_wanted: int, *, bounded: bool) -> None:
+        """Store and gather a model of so many bytes, and store it unchanged. Memory has its bound at every size,
+        seconds only at the size that they were set for (`bounded`)."""
+        label = f"{bytes_wanted / 1e9:.3g} GB"
+        self.say(f"making {label} of bfloat16 weights")
+        path = self.folder / f"model-{bytes_wanted}.safetensors"
+        make_model(path, bytes_wanted=bytes_wanted)
+        os.sync()
+        name = f"{self.prefix}/model-{bytes_wanted}"
+        pids = self.place.node_pids()
+
+        def timed(step: str, bound: float | None, *arguments: str) -> Run:
+            self.say(f"{step} {label}")
+            before = cpu_seconds(pids)
+            run = self._roost(*arguments)
+            self._add(f"{step} {label}", run.seconds, "s", bound if bounded else None)
+            self._add(f"{step} {label}, processor", run.cpu_seconds + cpu_seconds(pids) - before, "CPU-s")
+            return run
+
+        self.names.append(name)
+        stored = timed("store", 4.0, "store", str(path), "--name", name)
+        self._add(f"store {label}, memory of the command", stored.rss_bytes / MB, "MB", 170)
+        self._sent(label, name, stored)
+        back = self.folder / f"back-{bytes_wanted}"
+        gathered = timed("gather", 3.0, "gather", name, "--to", str(back))
+        self._add(f"gather {label}, memory of the command", gathered.rss_bytes / MB, "MB")
+        (back / path.name).unlink()
+        timed("store unchanged", 3.0, "store", str(path), "--name", name)
+        path.unlink()
+        peak = peak_rss_bytes(pids)
+        self._add(f"up to {label}, memory of a node", peak / MB if peak is not None else None, "MB", 80)
+
+    def _sent(self, label: str, name: str, stored: Run) -> None:
+        """What left the sender against one encoded copy: all that it wrote where the system tells it (TLS and the
+        catalogue included), else the objects' bytes as it counts them."""
+        chunks = {chunk["id"]: chunk["bytes"] for chunk in self._roost("show", name).result["chunks"]}
+        encoded = sum(chunks.values())
+        self._add(f"store {label}, compression", stored.result["bytes"] / encoded, "x smaller")
+        sent = stored.written_bytes if stored.written_bytes is not None else stored.result["bytes_sent"]
+        self._add(f"store {label}, sent against one encoded copy", sent / encoded, "x", 1.02)
+
+    def _crumbs(self) -> None:
+        label = f"{CRUMBS:,} files of {size(CRUMB_BYTES)}"
+        self.say(f"store {label}")
+        folder = self.folder / "crumbs"
+        make_crumbs(folder, files=CRUMBS, each_bytes=CRUMB_BYTES)
+        name = f"{self.prefix}/crumbs"
+        self.names.append(name)
+        self._add(f"store {label}", self._roost("store", str(folder), "--name", name).seconds, "s", 5.0)
+
+    def clean(self) -> None:
+        """Remove from the cluster what was stored."""
+        for name in self.names:
+            self._roost("rm", name)
+
+
+def space_needed(bytes_wanted: int, *, large: bool) -> int:
+    """How much disk the files and, on this machine, four nodes take at the most."""
+    return 4 * (bytes_wanted + SMALL_BYTES + (LARGE_BYTES if large else 0))
+
+
+def rows(figures: Iterable[Figure]) -> list[tuple[str, str, str, str]]:
+    """The figures as a person reads them: what, how much, the bound, and the part of the bound that is used up."""
+    return [
+        (
+            f.figure, f"{f.value:.3g} {f.unit}" if f.value < 100 else f"{f.value:,.0f} {f.unit}",
+            "" if f.bound is None else f"{f.bound:g} {f.unit}",
+            "" if f.bound is None else f"{f.value / f.bound:.2f}",
+        )
+        for f in figures
+    ]  # fmt: skip

@@ -1,0 +1,27 @@
+"""The clusters that the end-to-end tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import Cluster, local_cluster, spread_cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Four local nodes, all well, for tests that harm nothing."""
+    with local_cluster(tmp_path_factory.mktemp("local")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def _spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with spread_cluster(tmp_path_factory.mktemp("spread")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def spread(_spread: Cluster) -> Cluster:
+    """Four nodes on four machines, brought back to life before each test that harms them."""
+    _spread.revive()
+    return _spread

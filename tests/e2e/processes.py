@@ -1,0 +1,184 @@
+"""Processes of the tests: `roost` commands that run beside a test, and handles on processes that others started.
+
+A handle is taken while its process surely lives and stays with that very process, so that no signal ever reaches a
+stranger that was given the same number later. Nothing here waits without a limit or by sleeping.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+READ_BYTES = 64 * 1024
+
+
+class Handle:
+    """One process, ours or a node's."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid) if sys.platform == "linux" else -1
+        self._gone = False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the process has ended."""
+        if self.ended(0):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if sys.platform == "linux":
+                signal.pidfd_send_signal(self._descriptor, number)
+            else:
+                os.kill(self.pid, number)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Whether the process has ended, or ends within `timeout_s`."""
+        if not self._gone:
+            self._gone = self._wait(timeout_s)
+        return self._gone
+
+    def _wait(self, timeout_s: float) -> bool:
+        if sys.platform == "linux":
+            return bool(select.select([self._descriptor], [], [], timeout_s)[0])
+        return _exits(self.pid, timeout_s)
+
+    def kill(self) -> None:
+        """kill -9, and wait for the end."""
+        self.signal(signal.SIGKILL)
+        assert self.ended(10), f"process {self.pid} outlived SIGKILL"
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._gone = True
+
+
+if sys.platform != "linux":
+
+    def _exits(pid: int, timeout_s: float) -> bool:
+        queue = select.kqueue()
+        try:
+            watched = select.kevent(
+                pid, filter=select.KQ_FILTER_PROC, flags=select.KQ_EV_ADD, fflags=select.KQ_NOTE_EXIT
+            )
+            return bool(queue.control([watched], 1, timeout_s))
+        except ProcessLookupError:
+            return True
+        finally:
+            queue.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command said: its exit code, its one last line of JSON, the progress lines before it, and its words on
+    standard error."""
+
+    code: int
+    result: dict[str, Any]
+    progress: tuple[dict[str, Any], ...]
+    errors: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"exit {self.code}: {self.result} {self.errors}"
+
+
+@dataclass
+class Program:
+    """One `roost` command that runs beside the test, told to write JSON lines, which are read as they come."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    errors_to: Path
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _rest: bytes = b""
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._begun = time.monotonic()
+        with self.errors_to.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "roost", *self.arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=errors, env=dict(self.environment), cwd=self.directory, start_new_session=True,
+            )  # fmt: skip
+        self.handle = Handle(self._process.pid)
+
+    def next(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next line, or None at the end of the output."""
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._rest and not self._ended:
+            assert self._readable(deadline - time.monotonic()), f"no word for {timeout_s} s from {self}"
+            assert self._process.stdout is not None
+            data = os.read(self._process.stdout.fileno(), READ_BYTES)
+            self._rest += data
+            self._ended = not data
+        line, _, self._rest = self._rest.partition(b"\n")
+        if not line:
+            return None
+        told: dict[str, Any] = json.loads(line)
+        self.lines.append(told)
+        return told
+
+    def _readable(self, timeout_s: float) -> bool:
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], max(0, timeout_s))[0])
+
+    def until(self, event: str, *, timeout_s: float = 30, **fields: object) -> dict[str, Any]:
+        """Read until a progress line of this event with these fields."""
+        deadline = time.monotonic() + timeout_s
+        while (told := self.next(deadline - time.monotonic())) is not None:
+            if told.get("event") == event and all(told.get(key) == value for key, value in fields.items()):
+                return told
+        raise AssertionError(f"{self} ended without a word of {event}")
+
+    def until_moving(self, *, past: float = 0.0, timeout_s: float = 30) -> dict[str, Any]:
+        """Read until the progress is past this part of all bytes, but not at their end."""
+        deadline = time.monotonic() + timeout_s
+        while (told := self.next(deadline - time.monotonic())) is not None:
+            if told["type"] == "progress" and told["bytes_done"] > past * told["bytes_total"]:
+                assert told["bytes_done"] < told["bytes_total"], f"it went too fast to be disturbed: {told}"
+                return told
+        raise AssertionError(f"{self} ended before it moved anything")
+
+    def wait(self, timeout_s: float = 60) -> Answer:
+        """Read to the end; what it said."""
+        deadline = time.monotonic() + timeout_s
+        while self.next(deadline - time.monotonic()) is not None:
+            pass
+        code = self._process.wait(timeout=max(1, deadline - time.monotonic()))
+        progress = [line for line in self.lines if line["type"] == "progress"]
+        results = [line for line in self.lines if line["type"] != "progress"]
+        last = results[-1] if results else {}
+        assert code < 0 or (len(results) == 1 and self.lines[-1] is last), f"not one last word: {self}"
+        return Answer(code, last, tuple(progress), self.errors(), time.monotonic() - self._begun)
+
+    def errors(self) -> str:
+        """Its words on standard error so far."""
+        return self.errors_to.read_text(errors="replace")
+
+    def end(self) -> None:
+        """Make sure that it has ended; by force, if need be."""
+        self.handle.resume()
+        self.handle.kill()
+        self._process.wait()
+        self.handle.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __str__(self) -> str:
+        return f"roost {' '.join(self.arguments)}: {self.lines[-3:]} {self.errors()[-2000:]}"
