@@ -75,10 +75,12 @@ class Cluster:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def begin(self, *arguments: object, home: Path | None = None, machine: int | None = None) -> Program:
+    def begin(
+        self, *arguments: object, home: Path | None = None, config: Path | None = None, machine: int | None = None
+    ) -> Program:
         """Start a command and return at once. `machine` makes it run as if on another machine of that number."""
         words = [str(argument) for argument in arguments]
-        options = ["--home", str(home or self.home), "--config", str(self.config), "--json"]
+        options = ["--home", str(home or self.home), "--config", str(config or self.config), "--json"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
         if machine is not None:
             environment["ROOST_MACHINE"] = f"{machine:032x}"
@@ -143,9 +145,9 @@ class Cluster:
     def restart(self, node: Node) -> None:
         """Start a node that has ended again, in its old home; it may come back at another address."""
         assert node.handle.ended(10)
-        config = node.home / "roost.yaml"
-        own = ["--config", config] if config.exists() else []
-        node.program = self.begin("join", "--name", node.name, *own, home=node.home)
+        own = node.home / "roost.yaml"
+        config = own if own.exists() else self.config
+        node.program = self.begin("join", "--name", node.name, home=node.home, config=config)
         node.program.until("listening", timeout_s=READY_LIMIT_S)
         node.handle = node.program.handle
 

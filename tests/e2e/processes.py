@@ -20,34 +20,47 @@ from typing import Any
 READ_BYTES = 64 * 1024
 
 
+if sys.platform == "linux":
+
+    def _grip(pid: int) -> int:
+        """A descriptor that becomes readable when the process ends."""
+        return os.pidfd_open(pid)
+
+    def _send(descriptor: int, pid: int, number: signal.Signals) -> None:
+        signal.pidfd_send_signal(descriptor, number)
+
+else:
+
+    def _grip(pid: int) -> int:
+        queue = select.kqueue()
+        exits = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        with contextlib.suppress(ProcessLookupError):
+            queue.control([exits], 0)
+        return os.dup(queue.fileno())
+
+    def _send(descriptor: int, pid: int, number: signal.Signals) -> None:
+        os.kill(pid, number)
+
+
 class Handle:
     """One process, ours or a node's."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._descriptor = os.pidfd_open(pid) if sys.platform == "linux" else -1
+        self._descriptor = _grip(pid)
         self._gone = False
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the process has ended."""
-        if self.ended(0):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if sys.platform == "linux":
-                signal.pidfd_send_signal(self._descriptor, number)
-            else:
-                os.kill(self.pid, number)
+        if not self.ended(0):
+            with contextlib.suppress(ProcessLookupError):
+                _send(self._descriptor, self.pid, number)
 
     def ended(self, timeout_s: float) -> bool:
         """Whether the process has ended, or ends within `timeout_s`."""
         if not self._gone:
-            self._gone = self._wait(timeout_s)
+            self._gone = bool(select.select([self._descriptor], [], [], timeout_s)[0])
         return self._gone
-
-    def _wait(self, timeout_s: float) -> bool:
-        if sys.platform == "linux":
-            return bool(select.select([self._descriptor], [], [], timeout_s)[0])
-        return _exits(self.pid, timeout_s)
 
     def kill(self) -> None:
         """kill -9, and wait for the end."""
@@ -65,21 +78,6 @@ class Handle:
             os.close(self._descriptor)
             self._descriptor = -1
             self._gone = True
-
-
-if sys.platform != "linux":
-
-    def _exits(pid: int, timeout_s: float) -> bool:
-        queue = select.kqueue()
-        try:
-            watched = select.kevent(
-                pid, filter=select.KQ_FILTER_PROC, flags=select.KQ_EV_ADD, fflags=select.KQ_NOTE_EXIT
-            )
-            return bool(queue.control([watched], 1, timeout_s))
-        except ProcessLookupError:
-            return True
-        finally:
-            queue.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,16 @@ def catches_by_name(source: Source) -> Iterator[Violation]:
             yield source.at(node, "catch errors by name, or say on this line `# supervised: by whom and why`")
 
 
+def raises_after_groups(source: Source) -> Iterator[Violation]:
+    """What is raised inside `except*` comes out as a group before Python 3.11.4 (Debian 12 has 3.11.2), and as itself
+    since; a bare `raise` is the same everywhere."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.TryStar):
+            for inner in (part for handler in node.handlers for part in ast.walk(handler)):
+                if isinstance(inner, ast.Raise) and inner.exc is not None:
+                    yield source.at(inner, "remember the error and raise it after the `except*` block")
+
+
 def is_finished(source: Source) -> Iterator[Violation]:
     """No comment or docstring leaves work for later, and no checker is silenced without the name of what it says."""
     for line, comment in source.comments.items():
@@ -276,6 +286,7 @@ RULES: tuple[Rule, ...] = (
     stays_small,
     names_its_subject,
     catches_by_name,
+    raises_after_groups,
     is_finished,
     uses_the_door,
     prints_only_in_apps,

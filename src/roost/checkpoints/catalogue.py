@@ -7,6 +7,7 @@ is the one durable file that does not go through `roost.disk`, because SQLite ke
 
 import asyncio
 import sqlite3
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from roost.core.runtime import Runtime
 T = TypeVar("T")
 
 RELATIVES = 3
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE records (id BLOB PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE versions (
@@ -32,7 +33,8 @@ CREATE TABLE versions (
 );
 CREATE INDEX versions_by_name ON versions (name, seq, manifest);
 CREATE INDEX versions_by_run ON versions (run, stored_at);
-CREATE TABLE removed (manifest BLOB PRIMARY KEY, at INTEGER NOT NULL);
+CREATE TABLE removed (manifest BLOB PRIMARY KEY, name TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL);
+CREATE INDEX removed_by_name ON removed (name, seq);
 CREATE VIEW live AS SELECT * FROM versions WHERE manifest NOT IN (SELECT manifest FROM removed);
 CREATE TABLE health (manifest BLOB PRIMARY KEY, health TEXT NOT NULL, at INTEGER NOT NULL, verified_at INTEGER);
 """
@@ -68,30 +70,40 @@ class Catalogue:
 
     async def open(self) -> None:
         """Open or make the file (in memory without a path). One that SQLite cannot read is made anew."""
-        try:
-            await self._run(self._open)
-        except sqlite3.DatabaseError:
+        if not await self._run(self._open):
             await self._run(self._remake)
         rows = await self._run(lambda db: db.execute("SELECT id, kind FROM records").fetchall())
         for record, _ in rows:
             self._index.add(RecordId(record))
         for record, kind in rows:
             if kind == kind_of(MemberRecord):
-                self._added(record, decode_record(await self.get(RecordId(record))))
+                try:
+                    self._added(record, decode_record(await self.get(RecordId(record))))
+                except Damaged:
+                    continue  # it was let go of, so that record exchange brings it again
 
-    def _open(self, _: object) -> None:
-        self._connect()
-        assert self._database is not None
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
-        elif version != _SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("made by another release")
-        self._database.execute(
-            "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM live), (SELECT count(*) FROM health)"
-        ).fetchone()
+    def _open(self, _: object) -> bool:
+        """Whether the file, which is made when it is absent, is one that we can use. OperationalError when that cannot
+        be told (no permission, locked)."""
+        try:
+            database = self._connect()
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                version = _make(database)
+            if version != _SCHEMA_VERSION:
+                return False
+            database.execute(
+                "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM live), (SELECT count(*) FROM health)"
+            ).fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+            return False  # its tables are not ours
+        except sqlite3.DatabaseError:
+            return False
+        return True
 
-    def _connect(self) -> None:
+    def _connect(self) -> sqlite3.Connection:
         where = ":memory:" if self._path is None else str(self._path)
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,13 +111,15 @@ class Catalogue:
         if self._path is not None:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
+        return self._database
 
     def _remake(self, _: object) -> None:
         self._close()
         if self._path is not None:
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._open(None)
+        if not self._open(None):
+            raise sqlite3.OperationalError("another process makes it unusable")
 
     def _close(self) -> None:
         if self._database is not None:
@@ -120,7 +134,9 @@ class Catalogue:
         async with self._turn:
             try:
                 return await self._runtime.in_thread(work, self._database)
-            except sqlite3.OperationalError as error:
+            except sqlite3.ProgrammingError:
+                raise
+            except (sqlite3.DatabaseError, OSError) as error:
                 raise DiskFault(
                     f"the catalogue {self._path} cannot be used: {error}",
                     hint="it is only a cache: delete it, and it is made again from the nodes",
@@ -177,10 +193,14 @@ class Catalogue:
                     ),
                 )  # fmt: skip
             elif isinstance(decoded, Tombstone):
-                db.execute("INSERT OR IGNORE INTO removed VALUES (?, ?)", (decoded.manifest, decoded.at))
+                db.execute(
+                    "INSERT OR IGNORE INTO removed VALUES (?, ?, ?, ?)",
+                    (decoded.manifest, decoded.name, decoded.seq, decoded.at),
+                )
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # a full disk has ended it already
+                db.execute("ROLLBACK")
             raise
 
     # -- what is stored ------------------------------------------------------------------------------------------
@@ -212,7 +232,11 @@ class Catalogue:
 
     async def next_seq(self, name: CheckpointName) -> int:
         """One more than the highest seq ever seen for the name, removed versions included."""
-        row = await self._run(lambda db: db.execute("SELECT max(seq) FROM versions WHERE name = ?", (name,)).fetchone())
+        query = (
+            "SELECT max(seq) FROM (SELECT seq FROM versions WHERE name = ?1 UNION ALL "
+            "SELECT seq FROM removed WHERE name = ?1)"
+        )
+        row = await self._run(lambda db: db.execute(query, (name,)).fetchone())
         return 1 + (row[0] or 0)
 
     async def find(self, name: CheckpointName, version: str | None) -> Listed:
@@ -234,8 +258,9 @@ class Catalogue:
 
     async def list(self, *, prefix: str = "", newest: bool = False) -> list[Listed]:
         """Live versions whose name is `prefix`, lies below it, or begins with it; by name, then oldest first."""
-        if "\0" in prefix:
-            raise UsageError("a name holds no NUL")
+        prefix = unicodedata.normalize("NFC", prefix)
+        if "\0" in prefix or any("\ud800" <= character <= "\udfff" for character in prefix):
+            raise UsageError("no name begins with that: names are UTF-8 without NUL")
         rows = await self._run(
             lambda db: db.execute(
                 "SELECT v.name, v.version, v.manifest, v.bytes, v.stored_at, v.redundancy, v.source, h.health, h.at, "
@@ -263,3 +288,21 @@ class Catalogue:
                 (manifest, str(health), at, verified_at),
             )
         )
+
+
+def _make(database: sqlite3.Connection) -> int:
+    """Make the tables, unless another process has done so meanwhile; the schema's version afterwards."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+            version = _SCHEMA_VERSION
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+    return version

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
-from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, ProtocolError, RoostError, Unreachable
+from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, ProtocolError, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
 from roost.wire.messages import PassedOn, PassOn, Ping
@@ -164,16 +164,26 @@ class Delivery:
 
     async def top_up(self, object_ids: Sequence[ObjectId], remake: Remake) -> list[ObjectId]:
         """Bring every object up to the copies wanted, by holders or from its source again; returns those that stay
-        short because no node is left to take a copy."""
-        places = asyncio.Semaphore(TOP_UP_AT_ONCE)
+        short because no node is left to take a copy. Raises what `remake` raises."""
+        short: list[ObjectId] = []
+        todo = iter(object_ids)
 
-        async def one(object_id: ObjectId) -> ObjectId | None:
-            async with places:
-                return None if await self._complete(object_id, remake) else object_id
+        async def work() -> None:
+            for object_id in todo:
+                if self.copies(object_id) >= self.wanted or await self._complete(object_id, remake):
+                    continue
+                short.append(object_id)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(i)) for i in object_ids if self.copies(i) < self.wanted]
-        return [short for task in tasks if (short := task.result()) is not None]
+        broken: RoostError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(TOP_UP_AT_ONCE):
+                    group.create_task(work())
+        except* RoostError as errors:
+            broken = first_of(errors)
+        if broken is not None:
+            raise broken
+        return short
 
     async def _complete(self, object_id: ObjectId, remake: Remake) -> bool:
         while self.copies(object_id) < self.wanted:

@@ -17,7 +17,7 @@ from roost.codec.manifest import CODEC_RAW, Manifest
 from roost.codec.planes import Scratch, decode
 from roost.codec.safetensors import header_length, parse_header
 from roost.core.checkpoint import CHUNK_BYTES_MAX
-from roost.core.errors import Damaged, Lost, NotFound, RoostError, Unreachable
+from roost.core.errors import Damaged, Lost, NotFound, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, ObjectId
 from roost.wire.messages import OBJECT_BYTES_MAX
 
@@ -38,9 +38,10 @@ class Gathered:
 
 @dataclass(slots=True)
 class _Fetching:
-    """Who holds what, who is busy, and who is passed over and why."""
+    """Who holds what, who did not say (and why), who is busy, and who is passed over and why."""
 
     holders: dict[ObjectId, set[NodeId]]
+    silent: dict[NodeId, RoostError]
     load: dict[NodeId, int] = field(default_factory=dict)
     passed_over: dict[NodeId, RoostError] = field(default_factory=dict)
 
@@ -102,26 +103,29 @@ class _Gathering:
         for chunk in self._target.chunks:
             if await self._peers.runtime.in_thread(good, chunk):
                 self._done.add(chunk)
-                self._progress.advance(self._manifest.chunks.chunk(chunk).length)
+                self._progress.advance(self._target.bytes_of(chunk))
 
     async def _fetch_all(self, chunks: Sequence[int]) -> None:
         places: dict[ObjectId, list[int]] = {}
         for chunk in chunks:
             places.setdefault(self._manifest.chunks.id_of(chunk), []).append(chunk)
         holders, problems = await ask_all_have(self._peers, sorted(self._survey.reached), list(places))
-        fetching = _Fetching(holders, passed_over=dict(problems))
+        fetching = _Fetching(holders, {**self._survey.problems, **problems}, passed_over=dict(problems))
         for node, error in problems.items():
             self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
         self._progress.enter("receiving")
         todo = iter(places.items())
         for _ in range(DECODERS):
             self._decoders.put_nowait((memoryview(bytearray(CHUNK_BYTES_MAX)), Scratch()))
+        broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(FETCHERS, len(places))):
                     group.create_task(self._fetcher(todo, fetching))
         except* RoostError as errors:
-            raise errors.exceptions[0] from None
+            broken = first_of(errors)
+        if broken is not None:
+            raise broken
 
     async def _fetcher(self, todo: Iterator[tuple[ObjectId, list[int]]], fetching: _Fetching) -> None:
         buffer = memoryview(bytearray(OBJECT_BYTES_MAX))
@@ -200,12 +204,14 @@ class _Gathering:
             async with self._writing:
                 await self._peers.runtime.in_thread(self._target.write, chunk, plain)
             self._done.add(chunk)
-            self._progress.advance(len(plain))
+            self._progress.advance(self._target.bytes_of(chunk))
 
     async def _nowhere(self, object_id: ObjectId, chunk: int, fetching: _Fetching) -> RoostError:
         """Why an object cannot be had, naming the chunk, the file and the tensor that need it."""
-        what = await self._peers.runtime.in_thread(self._describe, chunk)
-        failed = {**self._survey.problems, **fetching.passed_over}
+        async with self._writing:
+            what = await self._peers.runtime.in_thread(self._describe, chunk)
+        left = fetching.holders[object_id]
+        failed = fetching.silent | {node: e for node, e in fetching.passed_over.items() if node in left}
         if failed:
             names = "; ".join(f"{self._survey.name(node)}: {error.message}" for node, error in sorted(failed.items()))
             return Unreachable(

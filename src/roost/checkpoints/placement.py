@@ -18,8 +18,9 @@ from roost.core.ids import NodeId, ObjectId, RecordId
 def line(item: ObjectId | RecordId, view: View) -> list[NodeId]:
     """All storage nodes of `view` in the order in which they should keep `item`."""
     machines: dict[str, list[Member]] = {}
+    single = view.single_machine
     for member in view.storage:
-        machines.setdefault(view.domain_of(member.node_id), []).append(member)
+        machines.setdefault(member.node_id if single else member.machine, []).append(member)
     ranked = sorted(machines, key=lambda m: (_score(item, m, sum(n.capacity for n in machines[m])), m))
     within = [sorted(machines[m], key=lambda n: (_score(item, n.node_id, n.capacity), n.node_id)) for m in ranked]
     depth = max((len(nodes) for nodes in within), default=0)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from roost.checkpoints.catalogue import Catalogue, Listed
 from roost.checkpoints.peers import Peers, Survey
-from roost.cluster.exchange import exchange
 from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone, encode_record
 from roost.core.errors import RoostError, Unreachable
 from roost.core.ids import NodeId
+from roost.net.body import Body
+from roost.wire.messages import PutRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +25,27 @@ class Removed:
 async def remove(
     peers: Peers, catalogue: Catalogue, survey: Survey, versions: Sequence[tuple[Listed, Manifest]]
 ) -> Removed:
-    """Take `versions` off every list. Raises Unreachable, and nothing is removed for good, when no node took the
-    tombstones."""
+    """Take `versions` off every list. Raises Unreachable when no node took the tombstones; this machine keeps them
+    all the same, and its next exchange with any node tells them."""
     survey.require_any()
+    tombstones: list[bytes] = []
     for listed, manifest in versions:
         tombstone = Tombstone(
             name=manifest.name, manifest=listed.manifest, seq=manifest.seq, at=int(peers.runtime.wall())
         )
-        await catalogue.add(encode_record(tombstone))
+        tombstones.append(encode_record(tombstone))
+        await catalogue.add(tombstones[-1])
     took: list[NodeId] = []
     for node in sorted(survey.reached):
         try:
-            await exchange(peers.links, node, catalogue)
+            for data in tombstones:
+                await peers.links.call(node, PutRecord(len(data)), body=Body.of(data), bulk=True)
         except RoostError:
             continue
         took.append(node)
     if not took:
-        raise Unreachable("no node took the removal", hint="run the same command again when the nodes are back")
+        raise Unreachable(
+            "no node took the removal yet",
+            hint="it is kept on this machine: the next command that reaches a node hands it on (roost ls, for one)",
+        )
     return Removed(tuple(v for v, _ in versions), tuple(took), len(took) == len(survey.view.storage))

@@ -3,7 +3,7 @@
 import posixpath
 from dataclasses import dataclass
 
-from roost.codec.tree import FileEntry, links_problem, path_problem, target_problem
+from roost.codec.tree import FileEntry, links_problem, path_problem, shown, target_problem
 from roost.core.checkpoint import CHECKPOINT_BYTES_MAX, FILES_MAX
 from roost.core.errors import Failed, NotFound, UsageError
 from roost.disk.port import Disk, FileInfo, FileKind
@@ -37,26 +37,29 @@ class Scan:
 def scan(disk: Disk, name: str, *, follow: bool = False) -> Scan:
     """What `name` (a file or directory in the root of `disk`) holds.
 
-    A link that stays inside is kept as a link; one that leaves is refused by name unless `follow`, which stores what
+    A link that stays inside is kept as a link, one that leaves is refused by name; with `follow` each is stored as what
     it leads to. Devices, sockets, pipes and names that are not UTF-8 are refused by name. NotFound when there is no
     such file.
     """
     info = disk.info(name, follow=True)
     if info.kind is FileKind.FILE:
         _check_name(name)
-        return Scan("file", (Found(name, name, info),), None)
+        return _checked(name, Scan("file", (Found(name, name, info),), None))
     if info.kind is not FileKind.DIRECTORY:
         raise UsageError(f"{name} is neither a file nor a directory", hint="store a file or a folder")
     walk = _Walk(disk, follow)
-    walk.directory(name, "", (_identity(info),))
+    walk.everything(name, info)
     found = sorted(walk.found, key=lambda f: f.path.encode())
     links = [FileEntry(f.path, "l", 0o777, 0, 0, b"", f.target) for f in found if f.target]
     if problem := links_problem(links):
         raise UsageError(problem, hint="add --follow to store what such links lead to")
-    result = Scan("directory", tuple(found), info)
-    if result.bytes > CHECKPOINT_BYTES_MAX:
-        raise UsageError(f"{name} is larger than 16 TiB", hint="store its parts under names of their own")
-    return result
+    return _checked(name, Scan("directory", tuple(found), info))
+
+
+def _checked(name: str, found: Scan) -> Scan:
+    if found.bytes > CHECKPOINT_BYTES_MAX:
+        raise UsageError(f"{name or 'it'} is larger than 16 TiB", hint="store its parts under names of their own")
+    return found
 
 
 class _Walk:
@@ -64,8 +67,15 @@ class _Walk:
         self._disk = disk
         self._follow = follow
         self.found: list[Found] = []
+        self._todo: list[tuple[str, str, tuple[tuple[int, int], ...]]] = []
 
-    def directory(self, source: str, inside: str, above: tuple[tuple[int, int], ...]) -> None:
+    def everything(self, top: str, info: FileInfo) -> None:
+        """Find all that lies below `top`, however deep."""
+        self._todo.append((top, "", (_identity(info),)))
+        while self._todo:
+            self._directory(*self._todo.pop())
+
+    def _directory(self, source: str, inside: str, above: tuple[tuple[int, int], ...]) -> None:
         for name, kind in self._disk.list(source, follow=self._follow):
             _check_name(posixpath.join(inside, name))
             path = f"{inside}/{name}" if inside else name
@@ -82,24 +92,26 @@ class _Walk:
                 return
             if not self._follow:
                 raise UsageError(
-                    f"the link {path} leaves the folder (to {target})",
+                    f"the link {shown(path)} leaves the folder (to {shown(target)})",
                     hint="add --follow to store what such links lead to, or remove the link",
                 )
         try:
             info = self._disk.info(source, follow=self._follow)
         except NotFound:
             if target:
-                raise UsageError(f"the link {path} leads nowhere (to {target})", hint="remove or mend it") from None
+                raise UsageError(
+                    f"the link {shown(path)} leads nowhere (to {shown(target)})", hint="remove or mend it"
+                ) from None
             raise Failed(
-                f"{path} vanished while it was looked at", hint="store again when the writer has finished"
+                f"{shown(path)} vanished while it was looked at", hint="store again when the writer has finished"
             ) from None
         if info.kind is FileKind.OTHER:
-            raise UsageError(f"{path} is a device, socket or pipe, which no checkpoint holds", hint="remove it")
+            raise UsageError(f"{shown(path)} is a device, socket or pipe, which no checkpoint holds", hint="remove it")
         self.found.append(Found(path, source, info))
         if info.kind is FileKind.DIRECTORY:
             if _identity(info) in above:
-                raise UsageError(f"the link {path} leads back into a folder above it", hint="remove the link")
-            self.directory(source, path, (*above, _identity(info)))
+                raise UsageError(f"the link {shown(path)} leads back into a folder above it", hint="remove the link")
+            self._todo.append((source, path, (*above, _identity(info))))
 
 
 def _identity(info: FileInfo) -> tuple[int, int]:
@@ -109,4 +121,4 @@ def _identity(info: FileInfo) -> tuple[int, int]:
 def _check_name(path: str) -> None:
     problem = path_problem(path)
     if problem:
-        raise UsageError(f"the name {path!r} cannot be stored: {problem}", hint="rename the file and store again")
+        raise UsageError(f"the name {shown(path)} cannot be stored: {problem}", hint="rename the file and store again")

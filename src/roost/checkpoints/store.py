@@ -23,7 +23,7 @@ from roost.codec.manifest import Chunk, ChunkTable, Manifest, dedup_index, tree_
 from roost.codec.planes import RAW, Encoded, Scratch, encode
 from roost.codec.records import encode_record, record_id
 from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
-from roost.core.errors import NoSpace, RoostError, Unreachable, UsageError
+from roost.core.errors import DiskFault, NoSpace, RoostError, Unreachable, UsageError, first_of
 from roost.core.ids import CheckpointName, NodeId, ObjectId, RecordId
 from roost.disk.port import Disk
 
@@ -125,8 +125,7 @@ class _Storing:
         objects = manifest.objects()
         self._progress.enter("waiting for the nodes to confirm")
         holders, yes = await self._commit(data, objects)
-        if not unchanged:
-            await self._catalogue.add(data)
+        await self._remember(data)
         copies = min((self._chooser.distinct(holders[i]) for i in objects), default=self._chooser.distinct(yes))
         wanted = self._request.redundancy
         return Receipt(
@@ -143,6 +142,13 @@ class _Storing:
             single_machine=self._survey.view.single_machine,
             notes=tuple(self._progress.notes),
         )
+
+    async def _remember(self, data: bytes) -> None:
+        """Put the version into our own catalogue: only a cache, and the version is durable already."""
+        try:
+            await self._catalogue.add(data)
+        except DiskFault as error:
+            self._progress.note(f"this machine cannot note the version: {error.message}")
 
     async def _look_up(self) -> None:
         """Which chunks earlier versions hold, and which of those objects the nodes still have."""
@@ -169,6 +175,7 @@ class _Storing:
             self._buffers.put_nowait(memoryview(bytearray(bytes_max)))
         for _ in range(ENCODERS):
             self._scratches.put_nowait(Scratch(bytes_max=self._request.chunk_max))
+        broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -183,7 +190,9 @@ class _Storing:
                         scratch = await self._scratches.get()
                         group.create_task(self._chunk(group, index, cut, scratch, window))
         except* RoostError as errors:
-            raise errors.exceptions[0] from None
+            broken = first_of(errors)
+        if broken is not None:
+            raise broken
 
     async def _chunk(self, group: asyncio.TaskGroup, index: int, cut: Cut, scratch: Scratch, window: "_Window") -> None:
         reading = True  # the pieces of a raw chunk are the read buffer's own bytes
@@ -300,6 +309,8 @@ class _Storing:
             yes = votes.yes
             for node, error in votes.problems.items():
                 self._chooser.fail(node, error.message)
+                if isinstance(error, NoSpace):
+                    self._chooser.full.add(node)
                 self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
             for node, missing in votes.missing.items():
                 for object_id in missing:

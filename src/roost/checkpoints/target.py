@@ -1,24 +1,30 @@
 """The target of a gather: partial work beside it, fsynced and renamed into place when whole, so that a failure at any
 instant leaves what was there as it was.
 
-The partial work is ``.<name>.roost-<first 8 hex digits of the manifest's id>``: a file's bytes, or a folder's tree.
+The partial work is ``.<name>.roost-<first 8 hex digits of the manifest's id>`` (a long name is cut): a file's bytes, or
+a folder's tree, which holds nothing but what is gathered.
 Without the flag `force` nothing that exists is replaced; with it files are, one by one, and nothing is ever removed.
 """
 
+import contextlib
 import fnmatch
 import hashlib
 import posixpath
 
 from roost.codec.manifest import FileEntry, Manifest
-from roost.core.errors import Failed, NotFound
+from roost.codec.tree import PART_BYTES_MAX
+from roost.core.errors import Failed, NotFound, RoostError
 from roost.core.ids import RecordId
 from roost.disk.durable import make_directory_durably
 from roost.disk.port import Disk, FileKind, Lock, WriteFile
 
 COMPARE_BYTES = 1024 * 1024
 DIRECTORY_MODE = 0o700
+DEST_MODE = 0o777
 FILE_MODE = 0o600
 OPEN_FILES_MAX = 32
+_KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.SYMLINK}
+_LOCK_SUFFIX = ".lock"
 
 
 class Target:
@@ -39,15 +45,15 @@ class Target:
         self._chosen = _choose(manifest, only)
         """The numbers of the entries that are gathered, in order."""
         self._wanted = frozenset(self._chosen)
+        self._directories = _directories([manifest.files[index] for index in self._chosen])
         self._single = manifest.shape == "file"
-        suffix = f"roost-{manifest_id.hex()[:8]}"
         if self._single:
             self.final = f"{dest}/{manifest.files[0].path}"
-            self._partial = f"{dest}/.{manifest.files[0].path}.{suffix}"
+            self._partial = f"{dest}/{_partial_name(manifest.files[0].path, manifest_id)}"
         else:
             self.final = dest
-            self._partial = f".{dest}.{suffix}"
-        self._lock_path = f"{self._partial}.lock"
+            self._partial = _partial_name(dest, manifest_id)
+        self._lock_path = f"{self._partial}{_LOCK_SUFFIX}"
         self._lock: Lock | None = None
         self._open: dict[int, WriteFile] = {}
 
@@ -61,6 +67,10 @@ class Target:
         """The bytes of the files that are gathered."""
         return sum(self._manifest.files[index].size for index in self._chosen)
 
+    def bytes_of(self, chunk: int) -> int:
+        """The bytes of chunk number `chunk` that are gathered."""
+        return sum(piece.length for piece in self._layout.pieces_of(chunk) if piece.file in self._wanted)
+
     @property
     def partial(self) -> str:
         """Where the partial work lies, below the disk's root."""
@@ -73,12 +83,23 @@ class Target:
             return False
         if self._same():
             return True
+        self._may_replace()
+        return False
+
+    def _may_replace(self) -> None:
+        """Raises Failed when what is there must not, or cannot, be replaced."""
         if not self._force:
             raise Failed(
                 f"{self.final} exists and is not this version",
                 hint="gather to another folder with --to, or replace its files with --force",
             )
-        return False
+        if self._single:
+            return
+        for index in self._chosen:
+            entry = self._manifest.files[index]
+            path = f"{self.final}/{entry.path}"
+            if entry.kind != "d" and self._disk.exists(path) and self._disk.info(path).kind is FileKind.DIRECTORY:
+                raise Failed(f"{path} is a folder, the checkpoint has a file there", hint="gather to another folder")
 
     def _present(self) -> bool:
         if not self._disk.exists(self.final):
@@ -123,23 +144,40 @@ class Target:
         Busy when another gather works on the same version at the same place.
         """
         if self._single:
-            make_directory_durably(self._disk, self._dest)
+            make_directory_durably(self._disk, self._dest, mode=DEST_MODE)
         self._lock = self._disk.lock(self._lock_path)
         resumed = self._disk.exists(self._partial)
         if not self._single:
-            make_directory_durably(self._disk, self._partial)
-            for parent in sorted({posixpath.dirname(self._path(index)) for index in self._chosen}):
-                make_directory_durably(self._disk, parent)
+            self._lay_out()
         for index in self._chosen:
             entry = self._manifest.files[index]
-            if entry.kind == "d":
-                self._disk.make_directory(self._path(index), mode=DIRECTORY_MODE, exist_ok=True)
-                self._disk.set_mode(self._path(index), DIRECTORY_MODE)
-            elif entry.kind == "f":
+            if entry.kind == "f":
                 file = self._file(index)
                 if file.info().size != entry.size:
                     file.truncate(entry.size)
         return resumed
+
+    def _lay_out(self) -> None:
+        """Make the folders of the partial tree, and remove from it what is not gathered now: an interrupted gather of
+        other files of the same version leaves files that hold nothing yet."""
+        kinds = {self._manifest.files[index].path: _KINDS[self._manifest.files[index].kind] for index in self._chosen}
+        kinds |= dict.fromkeys(self._directories, FileKind.DIRECTORY)
+        for inside in ["", *self._directories]:
+            place = f"{self._partial}/{inside}" if inside else self._partial
+            self._disk.make_directory(place, mode=DIRECTORY_MODE, exist_ok=True)
+            self._disk.set_mode(place, DIRECTORY_MODE)
+            for name, kind in self._disk.list(place):
+                if kinds.get(f"{inside}/{name}" if inside else name) is not kind:
+                    self._remove(f"{place}/{name}", kind)
+
+    def _remove(self, path: str, kind: FileKind) -> None:
+        if kind is not FileKind.DIRECTORY:
+            self._disk.unlink(path)
+            return
+        self._disk.set_mode(path, DIRECTORY_MODE)
+        for name, inner in self._disk.list(path):
+            self._remove(f"{path}/{name}", inner)
+        self._disk.remove_directory(path)
 
     def _path(self, index: int) -> str:
         return self._partial if self._single else f"{self._partial}/{self._manifest.files[index].path}"
@@ -173,7 +211,10 @@ class Target:
         )
 
     def finish(self) -> None:
-        """Give every file its mode and time, fsync everything, and rename it into place."""
+        """Give every file its mode and time, fsync everything, and rename it into place.
+
+        Raises Failed when something has appeared there meanwhile that must not be replaced.
+        """
         for index in self._chosen:
             entry = self._manifest.files[index]
             if entry.kind == "f":
@@ -185,11 +226,13 @@ class Target:
             if self._manifest.files[index].kind == "l":
                 self._link(index, self._manifest.files[index])
         self._close_files()
+        replaces = self._present()
+        if replaces:
+            self._may_replace()
         if self._single:
             self._disk.rename(self._partial, self.final)
             self._disk.sync_directory(self._dest)
-            return
-        if self._present():
+        elif replaces:
             self._overlay()
         else:
             self._finish_directories(self._partial)
@@ -204,41 +247,55 @@ class Target:
         self._disk.set_times(path, entry.mtime_ns)
 
     def _finish_directories(self, top: str) -> None:
-        """Sync the directories, then give them their modes and times, the deepest first."""
-        for entry in reversed(self._directories()):
-            path = f"{top}/{entry.path}"
-            self._disk.sync_directory(path)
-            self._disk.set_mode(path, entry.mode)
-            self._disk.set_times(path, entry.mtime_ns)
-        self._disk.sync_directory(top)
-        self._disk.set_mode(top, self._manifest.root_mode or DIRECTORY_MODE)
-        self._disk.set_times(top, self._manifest.root_mtime_ns)
+        """Give the folders their times and modes, the deepest first, and make them and their names durable."""
+        for path, entry in reversed(self._directories.items()):
+            if entry is None:
+                self._disk.sync_directory(f"{top}/{path}")
+            else:
+                self._finish_directory(f"{top}/{path}", entry.mode, entry.mtime_ns)
+        self._finish_directory(top, self._manifest.root_mode or DIRECTORY_MODE, self._manifest.root_mtime_ns)
 
-    def _directories(self) -> list[FileEntry]:
-        return [self._manifest.files[index] for index in self._chosen if self._manifest.files[index].kind == "d"]
+    def _finish_directory(self, path: str, mode: int, mtime_ns: int) -> None:
+        readable = bool(mode & 0o400)
+        if not readable:
+            self._disk.sync_directory(path)  # while it can be opened; its mode may then be lost to a power cut
+        self._disk.set_times(path, mtime_ns)
+        self._disk.set_mode(path, mode)
+        if readable:
+            self._disk.sync_directory(path)
 
     def _overlay(self) -> None:
         """Move file by file over what is there; what the checkpoint does not hold stays."""
+        for inside in ["", *self._directories]:
+            self._open_up(f"{self.final}/{inside}" if inside else self.final)
         for entry in (self._manifest.files[index] for index in self._chosen):
-            target = f"{self.final}/{entry.path}"
-            if entry.kind == "d":
-                if self._disk.exists(target) and self._disk.info(target).kind is not FileKind.DIRECTORY:
-                    self._disk.unlink(target)
-                self._disk.make_directory(target, mode=DIRECTORY_MODE, exist_ok=True)
-            else:
-                self._disk.rename(f"{self._partial}/{entry.path}", target)
+            if entry.kind != "d":
+                self._disk.rename(f"{self._partial}/{entry.path}", f"{self.final}/{entry.path}")
         self._finish_directories(self.final)
-        for entry in reversed(self._directories()):
-            self._disk.remove_directory(f"{self._partial}/{entry.path}")
+        for path in reversed(self._directories):
+            self._disk.remove_directory(f"{self._partial}/{path}")
         self._disk.remove_directory(self._partial)
 
+    def _open_up(self, path: str) -> None:
+        """Make `path` a folder that files can be moved into."""
+        if self._disk.exists(path):
+            info = self._disk.info(path)
+            if info.kind is FileKind.DIRECTORY:
+                if info.mode & DIRECTORY_MODE != DIRECTORY_MODE:
+                    self._disk.set_mode(path, info.mode | DIRECTORY_MODE)
+                return
+            self._disk.unlink(path)
+        self._disk.make_directory(path, mode=DIRECTORY_MODE)
+
     def close(self) -> None:
-        """Close the files and let go of the place; what is not finished stays as partial work."""
+        """Close the files and let go of the place; what is not finished stays as partial work. Never fails: a lock's
+        file that stays is of no harm."""
         self._close_files()
-        if self._lock is not None:
-            self._disk.unlink(self._lock_path)
-            self._lock.release()
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(RoostError):
+                self._disk.unlink(self._lock_path)
+            lock.release()
 
     def _close_files(self) -> None:
         while self._open:
@@ -261,3 +318,24 @@ def _choose(manifest: Manifest, only: str | None) -> list[int]:
         while path := posixpath.dirname(path):
             wanted.add(path)
     return [index for index, entry in enumerate(manifest.files) if entry.path in wanted]
+
+
+def _directories(entries: list[FileEntry]) -> dict[str, FileEntry | None]:
+    """The folders that hold `entries`, by path, those above first; None for one that is not an entry itself."""
+    found: dict[str, FileEntry | None] = {}
+    for entry in entries:
+        if entry.kind == "d":
+            found[entry.path] = entry
+        above = posixpath.dirname(entry.path)
+        while above and above not in found:
+            found[above] = None
+            above = posixpath.dirname(above)
+    return dict(sorted(found.items()))
+
+
+def _partial_name(name: str, manifest_id: RecordId) -> str:
+    """The name of the partial work for `name`, short enough for a file system, its lock's name too."""
+    suffix = f".roost-{manifest_id.hex()[:8]}"
+    room = PART_BYTES_MAX - len(suffix) - len(_LOCK_SUFFIX) - 1
+    encoded = name.encode(errors="surrogateescape")
+    return f".{name if len(encoded) <= room else encoded[:room].decode(errors='ignore')}{suffix}"

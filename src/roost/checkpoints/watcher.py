@@ -94,7 +94,13 @@ class Watcher:
         todo = [""]
         while todo:
             directory = todo.pop()
-            for name, kind in self.disk.list(directory):
+            try:
+                listed = self.disk.list(directory)
+            except RoostError:
+                if not directory:
+                    raise
+                continue  # gone again, or not ours to read: no reason to miss the others
+            for name, kind in listed:
                 path = f"{directory}/{name}" if directory else name
                 if is_ignored(name):
                     continue
@@ -127,10 +133,16 @@ class Watcher:
         finally:
             file.close()
 
+    async def _is_still(self, path: str, now: Look) -> bool:
+        info = await self.runtime.in_thread(self.disk.info, path)
+        return now.same(Look(now.at, info.size, info.mtime_ns, info.inode))
+
     async def _store(self, path: str, now: Look) -> None:
         seen = self._seen[path]
         self.changed()
         try:
+            if not await self._is_still(path, now):
+                return  # the others took their time: the next look judges it anew
             await self.keep(path)
         except RoostError as error:
             seen.failures += 1

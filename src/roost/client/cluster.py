@@ -3,6 +3,7 @@
 Data moves straight between this process and the nodes; no coordinator need run.
 """
 
+import contextlib
 import os
 import platform
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ from roost.client.run_state import serving
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Health, Redundancy
-from roost.core.errors import NotFound
+from roost.core.errors import DiskFault, NotFound, UsageError
 from roost.core.ids import CheckpointName, parse_checkpoint_name, split_reference
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
@@ -97,7 +98,7 @@ class AsyncCluster:
         where, disk, inside = await runtime.in_thread(_source, path)
         request = StoreRequest(
             name=parse_checkpoint_name(name) if name is not None else default_name(where),
-            source=f"{platform.node()}:{where}",
+            source=f"{platform.node()}:{where}".encode(errors="backslashreplace").decode(),
             redundancy=Redundancy.parse(redundancy) if redundancy is not None else self._settings.redundancy,
             chunk_max=self._settings.chunk_size,
             compress=self._settings.compression == "auto",
@@ -120,9 +121,11 @@ class AsyncCluster:
         from roost.core.checkpoint import health_of
 
         now = int(self.session.runtime.wall())
-        listed = await self.session.catalogue.find(receipt.name, receipt.version)
+        catalogue = self.session.catalogue
         health = health_of(receipt.copies, redundancy)
-        await self.session.catalogue.note_health(listed.manifest, health, at=now, verified_at=None)
+        with contextlib.suppress(NotFound, DiskFault):  # removed by another meanwhile, or only our own cache fails
+            listed = await catalogue.find(receipt.name, receipt.version)
+            await catalogue.note_health(listed.manifest, health, at=now, verified_at=None)
 
     async def gather(
         self, reference: str, *, to: Path | None = None, only: str | None = None, force: bool = False,
@@ -265,8 +268,12 @@ def _source(path: Path) -> tuple[Path, PosixDisk, str]:
 
 
 def _destination(to: Path) -> Path:
-    """The absolute destination; the folders above it are made."""
+    """The absolute destination (what it leads to when it is a link); the folders above it are made."""
     dest = Path(os.path.abspath(to))
+    if dest.is_symlink():
+        dest = Path(os.path.realpath(dest))
+    if not dest.name:
+        raise UsageError("cannot gather over the root of the file system", hint="name a folder with --to")
     dest.parent.mkdir(parents=True, exist_ok=True)
     return dest
 

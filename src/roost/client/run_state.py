@@ -6,7 +6,7 @@ Whether such a process runs is told by its lock on the home alone; the file is o
 import msgspec
 
 from roost.core.cluster import Address
-from roost.core.errors import Busy, NotFound
+from roost.core.errors import Busy, Failed, NotFound, UsageError
 from roost.disk.durable import read_small, write_durably
 from roost.disk.port import Disk, Lock
 from roost.disk.posix import PosixDisk
@@ -51,7 +51,7 @@ def read_run_state(disk: Disk, home: Home) -> RunState | None:
         data = read_small(disk, home.relative(home.run_state), bytes_max=BYTES_MAX)
         state = msgspec.json.decode(data, type=RunState)
         Address.parse(state.address)
-    except (NotFound, msgspec.MsgspecError, ValueError):
+    except (NotFound, Failed, UsageError, ValueError):
         return None
     return state
 

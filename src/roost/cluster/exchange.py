@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roost.cluster.records import BUCKET_DIGEST_BYTES, BUCKETS, RecordSet
-from roost.core.errors import Damaged, NotFound, ProtocolError, RoostError, Unreachable
+from roost.core.errors import Damaged, NotFound, ProtocolError, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, RecordId
 from roost.net.body import Body, BytesSink
 from roost.net.links import Links
@@ -131,10 +131,13 @@ async def _each(ids: list[RecordId], move: Callable[[RecordId], Awaitable[None]]
                 return False
             return True
 
+    broken: RoostError | None = None
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(record)) for record in ids]
     except* RoostError as errors:
-        raise errors.exceptions[0] from None
+        broken = first_of(errors)
+    if broken is not None:
+        raise broken
     moved = sum(task.result() for task in tasks)
     return moved, len(ids) - moved

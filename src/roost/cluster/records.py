@@ -6,19 +6,24 @@ canonical, and what must be signed is signed.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from roost.codec.records import MemberRecord, Record, decode_record, kind_of, record_id
-from roost.core.errors import Damaged, Failed, NotFound
+from roost.core.errors import Damaged, DiskFault, Failed, NotFound, Unsupported
 from roost.core.ids import RecordId
 from roost.core.runtime import Runtime
-from roost.disk.durable import make_directory_durably, read_small, write_durably
+from roost.disk.durable import make_directory_durably, read_small, rename_durably, sweep_temporaries, write_durably
 from roost.disk.port import Disk
 from roost.wire.messages import RECORD_BYTES_MAX
 
 BUCKETS = 256
 BUCKET_DIGEST_BYTES = 8
+QUARANTINE = "quarantine"
+
+_NAME = re.compile(r"[0-9a-f]{64}\.[a-z][a-z0-9-]*\Z")
+"""A record's file, also of a kind that only another release knows."""
 
 Check = Callable[[Record], None]
 """Raises Damaged or NotAdmitted when a decoded record must not be kept (a signature that does not hold)."""
@@ -100,22 +105,27 @@ class DiskRecords:
 
     async def open(self) -> None:
         """Read the names, and the member records; what a killed process renamed but did not sync is durable before it
-        is told to anyone. Leftovers of an interrupted write are removed; a damaged member
-        record is left out, so that record exchange brings it again."""
+        is told to anyone. Leftovers of an interrupted write are removed; a member record that is damaged or cannot be
+        read is left out, so that record exchange brings it again. What is no record is left alone."""
         await self._runtime.in_thread(make_directory_durably, self._disk, self.DIRECTORY)
+        await self._runtime.in_thread(sweep_temporaries, self._disk, self.DIRECTORY)
         await self._runtime.in_thread(self._disk.sync_directory, self.DIRECTORY)
         for name, _ in await self._runtime.in_thread(self._disk.list, self.DIRECTORY):
-            digest, _, kind = name.partition(".")
-            if len(digest) != 64 or not kind.isalpha():
-                await self._runtime.in_thread(self._disk.unlink, f"{self.DIRECTORY}/{name}")
+            if not _NAME.match(name):
                 continue
+            digest, _, kind = name.partition(".")
             record = RecordId(bytes.fromhex(digest))
             self._remember(record, kind)
             if kind == kind_of(MemberRecord):
-                try:
-                    self._added(record, decode_record(await self.get(record)))
-                except Damaged:
-                    continue
+                await self._learn(record)
+
+    async def _learn(self, record: RecordId) -> None:
+        try:
+            self._added(record, decode_record(await self.get(record)))
+        except (Damaged, Unsupported):
+            return  # set aside already; or of a newer release, and kept for it
+        except DiskFault:
+            self._forget(record)
 
     def _remember(self, record: RecordId, kind: str) -> None:
         self._index.add(record)
@@ -145,37 +155,36 @@ class DiskRecords:
         if record not in self._index:
             raise NotFound(f"record {record.hex()[:12]} is not here")
 
-        def read() -> bytes:
-            return read_small(self._disk, self._path(record), bytes_max=RECORD_BYTES_MAX)
-
         try:
-            data = await self._runtime.in_thread(read)
+            data = await self._runtime.in_thread(self._read, record, self._path(record))
         except NotFound:
             self._forget(record)
             raise
-        if record_id(data) != record:
-            await self._runtime.in_thread(self._set_aside, record)
+        if data is None:
+            self._forget(record)
             raise Damaged(f"record {record.hex()[:12]} is damaged here", hint="record exchange brings it again")
         return data
+
+    def _read(self, record: RecordId, path: str) -> bytes | None:
+        """The record's bytes; None when they were wrong, and the file is in quarantine now."""
+        data = read_small(self._disk, path, bytes_max=RECORD_BYTES_MAX)
+        if record_id(data) == record:
+            return data
+        make_directory_durably(self._disk, QUARANTINE)
+        rename_durably(self._disk, path, f"{QUARANTINE}/{path.rpartition('/')[2]}")
+        return None
 
     def _forget(self, record: RecordId) -> None:
         self._index.discard(record)
         self._kinds.pop(record, None)
 
-    def _set_aside(self, record: RecordId) -> None:
-        make_directory_durably(self._disk, "quarantine")
-        path = self._path(record)
-        self._disk.rename(path, f"quarantine/{record.hex()}.{self._kinds[record]}")
-        self._disk.sync_directory(self.DIRECTORY)
-        self._forget(record)
-
     async def add(self, data: bytes) -> bool:
-        record = record_id(data)
-        if record in self._index:
-            return False
         if len(data) > RECORD_BYTES_MAX:
             raise Failed(f"a record of {len(data)} bytes is larger than {RECORD_BYTES_MAX}")
-        decoded = decode_record(data)
+        record = await self._runtime.in_thread(record_id, data)
+        if record in self._index:
+            return False
+        decoded = await self._runtime.in_thread(decode_record, data)
         self._check(decoded)
         kind = kind_of(type(decoded))
         path = f"{self.DIRECTORY}/{record.hex()}.{kind}"

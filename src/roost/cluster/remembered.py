@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from roost.core.cluster import Address
-from roost.core.errors import NotFound, RoostError, UsageError
+from roost.core.errors import RoostError
 from roost.core.ids import NodeId, parse_node_id
 from roost.disk.durable import read_small, write_durably
 from roost.disk.port import Disk
@@ -31,7 +31,7 @@ class Remembered:
             self._addresses = {
                 parse_node_id(node): [Address.parse(text) for text in texts] for node, texts in found.items()
             }
-        except (NotFound, UsageError, msgspec.MsgspecError):
+        except (RoostError, ValueError):
             self._addresses = {}
 
     def nodes(self) -> Iterable[NodeId]:

@@ -20,7 +20,7 @@ class Address:
         """``HOST:PORT`` or ``[IPV6]:PORT``; UsageError for anything else."""
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+        if not colon or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
             raise UsageError(f"not an address: {text[:120]!r}", hint="write HOST:PORT, for example 192.168.1.20:7400")
         return cls(host, int(port))
 

@@ -97,6 +97,16 @@ class Unsupported(RoostError):
     code = "unsupported"
 
 
+def first_of(errors: "BaseExceptionGroup[RoostError]") -> RoostError:
+    """The first of the errors that a task group raised together. Raise it after the ``except*`` block, not in it:
+    Python before 3.11.4 wraps what is raised in there into a group again."""
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, RoostError)
+    return found
+
+
 BY_CODE: dict[str, type[RoostError]] = {
     error.code: error
     for error in (

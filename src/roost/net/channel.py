@@ -4,8 +4,7 @@ straight into the buffers that will use them."""
 import asyncio
 from collections.abc import Callable
 
-from roost.core.errors import RoostError, Unreachable
-from roost.core.runtime import Runtime
+from roost.core.errors import RoostError
 from roost.net.body import Sink
 from roost.net.stream import Stream
 from roost.wire.connection import Connection, Event
@@ -19,12 +18,13 @@ SinkFailed = Callable[[int, RoostError], None]
 class Channel:
     """A `Connection` and its `Stream`. One task calls `next_event`; any task may send."""
 
-    def __init__(self, runtime: Runtime, stream: Stream, connection: Connection) -> None:
-        self.runtime = runtime
+    def __init__(self, stream: Stream, connection: Connection) -> None:
         self.stream = stream
         self.connection = connection
         self.holding = False
         """True while a sink makes the peer wait: silence is then our own doing."""
+        self.receiving = 0
+        """The request of which a body slice is just being received, or 0: bytes that arrive now are that body's."""
         self._turn = asyncio.Lock()
         self._small = memoryview(bytearray(SMALL_BYTES))
 
@@ -44,36 +44,25 @@ class Channel:
                 self.stream.abort()  # half a frame may be out: the stream is of no further use
                 raise
 
-    async def next_event(
-        self, sink_of: SinkOf, sink_failed: SinkFailed, *, silence_max_s: float | None = None
-    ) -> Event | None:
+    @property
+    def sending(self) -> bool:
+        """Whether a frame is on its way out, or waits for its turn."""
+        return self._turn.locked()
+
+    async def next_event(self, sink_of: SinkOf, sink_failed: SinkFailed) -> Event | None:
         """Receive one frame; a body slice goes through the sink of its request. A request without a sink (it was
         given up) has its slices thrown away; a sink that raises is told to `sink_failed`, and the rest thrown away.
-        Raises Unreachable when the stream ends or says nothing for `silence_max_s` (the time that a sink takes does
-        not count), ProtocolError when the peer misbehaves."""
+        Raises Unreachable when the stream ends, ProtocolError when the peer misbehaves."""
         expected = self.connection.data_for()
         if expected is not None:
-            return await self._body_slice(*expected, sink_of, sink_failed, silence_max_s)
+            return await self._body_slice(*expected, sink_of, sink_failed)
         size = self.connection.next_size()
         view = self._small[:size] if size <= SMALL_BYTES else memoryview(bytearray(size))
         if size:
-            await self._receive(view, silence_max_s)
+            await self.stream.receive_exactly(view)
         return self.connection.receive(view)
 
-    async def _receive(self, into: memoryview, silence_max_s: float | None) -> None:
-        if silence_max_s is None:
-            await self.stream.receive_exactly(into)
-            return
-        try:
-            async with self.runtime.timeout(silence_max_s):
-                await self.stream.receive_exactly(into)
-        except TimeoutError:
-            self.stream.abort()
-            raise Unreachable(f"{self.stream.peer.address} said nothing for {silence_max_s:.0f} s") from None
-
-    async def _body_slice(
-        self, request_id: int, length: int, sink_of: SinkOf, failed: SinkFailed, silence_max_s: float | None
-    ) -> Event | None:
+    async def _body_slice(self, request_id: int, length: int, sink_of: SinkOf, failed: SinkFailed) -> Event | None:
         sink = sink_of(request_id)
         view: memoryview | None = None
         if sink is not None:
@@ -83,7 +72,11 @@ class Channel:
                 failed(request_id, error)
                 sink = None
         into = memoryview(bytearray(length)) if view is None else view
-        await self._receive(into, silence_max_s)
+        self.receiving = request_id
+        try:
+            await self.stream.receive_exactly(into)
+        finally:
+            self.receiving = 0
         event = self.connection.receive(into)
         if sink is not None and sink_of(request_id) is sink:
             try:

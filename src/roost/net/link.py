@@ -16,6 +16,7 @@ from roost.wire.connection import (
     BodyEnded,
     BusyReceived,
     Connection,
+    DataReceived,
     ErrorReceived,
     Event,
     HelloReceived,
@@ -52,9 +53,8 @@ class _Pending:
     outcome: asyncio.Future[AnyAnswer]
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     answer: AnyAnswer | None = None
-    progress: tuple[int, int] = (0, 0)
+    progress: int = 0
     idle_ticks: int = 0
-    sent: int = 0
 
 
 class Link:
@@ -65,9 +65,9 @@ class Link:
     that slept does not take its peers for dead.
     """
 
-    def __init__(self, runtime: Runtime, stream: Stream, hello: Hello, *, exclusive: bool) -> None:
+    def __init__(self, runtime: Runtime, stream: Stream, hello: Hello, *, exclusive: bool, admitted: bool) -> None:
         self._runtime = runtime
-        self._channel = Channel(runtime, stream, Connection(Role.CLIENT, admitted=True))
+        self._channel = Channel(stream, Connection(Role.CLIENT, admitted=admitted))
         self._hello = hello
         self._exclusive = exclusive
         self._pending: dict[int, _Pending] = {}
@@ -80,15 +80,15 @@ class Link:
     @classmethod
     async def open(
         cls, runtime: Runtime, network: Network, address: Address, *, expect: NodeId | None, hello: Hello,
-        exclusive: bool = False,
+        exclusive: bool = False, admitted: bool = True,
     ) -> "Link":  # fmt: skip
-        """Dial and greet. Raises Unreachable, Stalled (no answer within 5 s), NotAdmitted, or Unsupported when no
-        common protocol version exists."""
+        """Dial and greet; who is not `admitted` can only join. Raises Unreachable, Stalled (no answer within 5 s),
+        NotAdmitted, or Unsupported when no common protocol version exists."""
         link: Link | None = None
         try:
             async with runtime.timeout(CONNECT_LIMIT_S):
                 stream = await network.connect(address, expect=expect, timeout_s=2 * CONNECT_LIMIT_S)
-                link = cls(runtime, stream, hello, exclusive=exclusive)
+                link = cls(runtime, stream, hello, exclusive=exclusive, admitted=admitted)
                 await link._greet()
                 return link
         except TimeoutError:
@@ -141,15 +141,15 @@ class Link:
             if body is not None:
                 await pending.turn.wait()
                 if self.usable and self._channel.connection.owes(request_id):
-                    await self._send_body(request_id, body, pending)
+                    await self._send_body(request_id, body)
             return await pending.outcome
-        except asyncio.CancelledError:
+        except RoostError:
+            raise
+        except BaseException:  # cancelled, or the body's producer failed in a way of its own
             self._give_up(request_id)
             raise
         finally:
             self._pending.pop(request_id, None)
-            if pending.outcome.done() and not pending.outcome.cancelled():
-                pending.outcome.exception()
 
     async def _ask(self, request: AnyRequest, body: Body | None, pending: _Pending) -> int:
         """Send the request as soon as one of the connection's places is free."""
@@ -181,7 +181,7 @@ class Link:
             raise
         return made[0]
 
-    async def _send_body(self, request_id: int, body: Body, pending: _Pending) -> None:
+    async def _send_body(self, request_id: int, body: Body) -> None:
         """Stream the body for as long as the server wants it. Once it said PROCEED it is owed an END in any case."""
         connection = self._channel.connection
         trouble: Trouble | None = None
@@ -195,7 +195,6 @@ class Link:
                     return connection.data_header(request_id, size) if connection.wanted(request_id) else b""
 
                 await self._channel.send(header, piece)
-                pending.sent += len(piece)
         except RoostError as error:
             if self._error is not None:
                 raise self._error from error
@@ -225,6 +224,8 @@ class Link:
         try:
             while True:
                 event = await self._channel.next_event(sink_of, self._sink_failed)
+                if self._channel.connection.may_request:
+                    self._freed.set()  # also by the last frame of a request that was given up, which is no event
                 if event is not None:
                     self._dispatch(event)
         except RoostError as error:
@@ -240,7 +241,6 @@ class Link:
         if isinstance(event, HelloReceived):
             self._greeted.set_result(event.hello)
             return
-        self._freed.set()
         pending = self._pending.get(getattr(event, "request_id", -1))
         if pending is None:
             return
@@ -249,8 +249,11 @@ class Link:
                 pending.turn.set()
             case AnswerReceived(answer=answer, body_length=None):
                 self._settle(pending, answer)
+            case DataReceived():
+                pending.idle_ticks = 0
             case AnswerReceived(answer=answer):
                 pending.answer = answer
+                pending.idle_ticks = 0
                 if pending.sink is None:
                     self._settle(pending, ProtocolError("the peer sent a body that nobody asked for"))
             case BodyEnded(trouble=None):
@@ -259,8 +262,8 @@ class Link:
             case BodyEnded(trouble=Trouble() as trouble) | ErrorReceived(trouble=trouble):
                 self._settle(pending, error_of(trouble))
             case BusyReceived(progress=progress):
-                if progress != pending.progress[0]:
-                    pending.progress = (progress, pending.progress[1])
+                if progress != pending.progress:
+                    pending.progress = progress
                     pending.idle_ticks = 0
             case _:
                 pass
@@ -270,49 +273,62 @@ class Link:
         if not pending.outcome.done():
             if isinstance(outcome, RoostError):
                 pending.outcome.set_exception(outcome)
+                pending.outcome.exception()  # whoever waited may be gone by now, and that is no news
             else:
                 pending.outcome.set_result(outcome)
         pending.turn.set()
 
     async def _watch(self) -> None:
-        """Count ticks of silence and of work without progress, while calls wait."""
-        heard, silent = -1, 0
+        """Count ticks of silence and of work without progress, while the server owes us something."""
+        heard = told = -1
+        silent = 0
         while self._error is None:
-            if not self._pending:
+            if not self._waits:
                 self._work.clear()
                 await self._work.wait()
                 silent = 0
             await self._runtime.sleep(TICK_S)
-            received = self.stream.bytes_received
+            received, sent = self.stream.bytes_received, self.stream.bytes_sent
             silent = 0 if received != heard or self._channel.holding else silent + 1
-            moved = received != heard
-            heard = received
-            if self._pending and silent * TICK_S >= SILENCE_LIMIT_S:
+            came, went = received != heard, sent != told
+            heard, told = received, sent
+            if self._waits and silent * TICK_S >= SILENCE_LIMIT_S:
                 self._break(
                     Stalled(
                         f"{self.stream.peer.address} has been silent for {SILENCE_LIMIT_S:.0f} s",
                         hint="see: roost nodes",
                     )
                 )
-            self._check_progress(moved=moved)
+            self._check_progress(came=came, went=went)
 
-    def _check_progress(self, *, moved: bool) -> None:
+    @property
+    def _waits(self) -> bool:
+        """Whether the server owes us the end of a request: of one that waits, or of one that was given up."""
+        connection = self._channel.connection
+        ours = [i for i, pending in self._pending.items() if pending.outcome.done() and connection.owes(i)]
+        return connection.open_requests > len(ours)
+
+    def _check_progress(self, *, came: bool, went: bool) -> None:
+        """`came` and `went` tell whether bytes arrived and were sent since the last tick; those of *busy* itself are no
+        progress, so what arrives counts for the request whose body it belongs to."""
+        channel = self._channel
         for request_id, pending in list(self._pending.items()):
-            receiving = pending.answer is not None and moved
-            if pending.sent != pending.progress[1] or receiving or self._channel.holding:
-                pending.progress = (pending.progress[0], pending.sent)
+            receiving = came and channel.receiving == request_id
+            sending = went and channel.connection.wanted(request_id)
+            if pending.outcome.done() or receiving or sending or channel.holding:
                 pending.idle_ticks = 0
                 continue
             pending.idle_ticks += 1
             if pending.idle_ticks * TICK_S >= NO_PROGRESS_LIMIT_S:
-                self._settle(
-                    pending,
-                    Stalled(
-                        f"{self.stream.peer.address} works without progress for {NO_PROGRESS_LIMIT_S:.0f} s",
-                        hint="its disk or its own link may be failing; see: roost status",
-                    ),
+                stalled = Stalled(
+                    f"{self.stream.peer.address} works without progress for {NO_PROGRESS_LIMIT_S:.0f} s",
+                    hint="its disk or its own link may be failing; see: roost status",
                 )
-                self._pending.pop(request_id, None)
+                if self._exclusive or channel.connection.owes(request_id):
+                    self._break(stalled)  # a body that does not move cannot be ended in order
+                    return
+                self._pending.pop(request_id)
+                self._settle(pending, stalled)
                 self._give_up(request_id)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

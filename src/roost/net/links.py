@@ -134,8 +134,6 @@ class Links:
 
     async def _dial(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
         """A new link, by the first address that answers as `node`; all are tried, with backoff, a few times."""
-        if self._closed:
-            raise Unreachable("this process is closing its connections")
         if peer.refused is not None and self._runtime.now() - peer.refused_at < REFUSAL_S:
             raise peer.refused
         try:
@@ -143,9 +141,9 @@ class Links:
                 on=_refused_at_once,
                 attempts=DIAL_ATTEMPTS,
                 timeout=None,
-                wait_initial=0.05,
+                wait_initial=0.05 * (1 + self._runtime.random()),
                 wait_max=1.0,
-                wait_jitter=0.1,
+                wait_jitter=0,  # stamina's own chance is not the runtime's
             ):
                 with attempt:
                     link = await self._dial_once(node, peer, exclusive=exclusive)
@@ -157,6 +155,7 @@ class Links:
         raise AssertionError("the last attempt either returns or raises")
 
     async def _dial_once(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
+        self._require_open()
         known = list(self._resolve(node))
         addresses = ([peer.worked] if peer.worked in known else []) + [a for a in known if a != peer.worked]
         error: RoostError = Unreachable(f"no address of node {node[:8]} is known", hint="see: roost nodes")
@@ -170,9 +169,11 @@ class Links:
             except RoostError as raised:
                 error = raised
                 continue
-            if self._closed:
+            try:
+                self._require_open()
+            except Unreachable:
                 link.abort()
-                raise Unreachable("this process is closing its connections")
+                raise
             if peer.worked != address:
                 peer.worked = address
                 if self._worked is not None:
@@ -180,10 +181,14 @@ class Links:
             return link
         raise error
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unreachable("this process is closing its connections")
+
     async def close(self) -> None:
         """Break all links and wait for their tasks. Idempotent."""
         self._closed = True
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             for link in [*peer.idle, *peer.busy, *([peer.control] if peer.control else [])]:
                 await link.close()
         self._peers.clear()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from roost.core.cluster import Address
-from roost.core.errors import Failed, ProtocolError, RoostError, Unreachable, Unsupported
+from roost.core.errors import Failed, NotAdmitted, ProtocolError, RoostError, Unsupported
 from roost.core.runtime import Runtime
 from roost.net.body import Body, Sink
 from roost.net.channel import Channel
@@ -25,12 +25,17 @@ from roost.wire.connection import (
 )
 from roost.wire.messages import AnyAnswer, AnyRequest, Hello
 
-GREETING_LIMIT_S = 5.0
-IDLE_LIMIT_S = 300.0
-SLICE_LIMIT_S = 30.0
+GREETING_LIMIT_S = 5
+STRANGER_LIMIT_S = 30
+"""How long a connection of a joiner lives: enough for the one request that it may make."""
+IDLE_LIMIT_S = 300
+STILL_LIMIT_S = 30
+"""How long not a byte may move of a body that was asked for, or of what we send."""
+LOOK_EVERY_S = 1
 BUSY_EVERY_S = 1.0
 CONNECTIONS_MAX = 2048
 CONNECTIONS_PER_PEER_MAX = 64
+SEE_LOG = "see that node's log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,8 @@ class Server:
             if self._refuse is not None:
                 self._refuse(stream.peer)
             await _Served(self._runtime, stream, self._handlers, self._greeting(stream.peer)).run()
-        except RoostError:
-            pass  # the connection is over; whoever called has its own side of the story
+        except NotAdmitted:
+            pass  # by `refuse`; all that happens later is dealt with there
         finally:
             self._open.pop(stream, None)
             stream.abort()
@@ -124,55 +129,50 @@ class _Served:
         self._handlers = handlers
         self._hello = hello
         self._connection = Connection(Role.SERVER, admitted=stream.peer.node_id is not None)
-        self._channel = Channel(runtime, stream, self._connection)
+        self._channel = Channel(stream, self._connection)
         self._calls: dict[int, Call] = {}
         self._work = asyncio.Event()
+        self._greeted = False
 
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                ticker = group.create_task(self._tick())
+                companions = [group.create_task(self._tick()), group.create_task(self._watch())]
                 try:
                     await self._read(group)
                 finally:
                     self._stream.abort()
-                    ticker.cancel()
+                    for companion in companions:
+                        companion.cancel()
                     for call in self._calls.values():
                         if call._task is not None:
                             call._task.cancel()
-        except* RoostError as errors:
-            raise Unreachable(f"connection to {self._stream.peer.address} ended") from errors
+        except* RoostError:
+            pass  # the connection is over; whoever called has its own side of the story
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
-        await self._send(lambda: self._connection.hello(self._hello))
-        greeted = False
+        await self._channel.send(lambda: self._connection.hello(self._hello))
         while True:
-            limit = GREETING_LIMIT_S if not greeted else IDLE_LIMIT_S
-            if any(call._received is not None and not call._received.done() for call in self._calls.values()):
-                limit = SLICE_LIMIT_S
-            event = await self._next(limit)
+            event = await self._channel.next_event(self._sink_of, self._sink_failed)
             if isinstance(event, HelloReceived):
-                greeted = True
+                self._greeted = True
             elif isinstance(event, RequestReceived):
                 self._begin(group, event)
             elif isinstance(event, UnknownRequest):
                 error = Unsupported(f"a request this release does not know: {event.reason}", hint="update this machine")
-                await self._send(functools.partial(self._connection.error, event.request_id, trouble_of(error)))
+                await self._fail(event.request_id, error)
             elif event is not None:
                 self._on(event)
 
-    async def _next(self, limit_s: float) -> Event | None:
-        def sink_of(request_id: int) -> Sink | None:
-            call = self._calls.get(request_id)
-            return call._sink if call else None
-
-        return await self._channel.next_event(sink_of, self._sink_failed, silence_max_s=limit_s)
+    def _sink_of(self, request_id: int) -> Sink | None:
+        call = self._calls.get(request_id)
+        return call._sink if call else None
 
     def _begin(self, group: asyncio.TaskGroup, event: RequestReceived) -> None:
         async def take_body(call: Call, sink: Sink) -> None:
             call._sink = sink
             call._received = asyncio.get_running_loop().create_future()
-            await self._send(lambda: self._connection.proceed(event.request_id))
+            await self._channel.send(lambda: self._connection.proceed(event.request_id))
             await call._received
 
         call = Call(event.request, self._stream.peer, take_body)
@@ -188,18 +188,25 @@ class _Served:
             call._given_up = True
             if call._cancellable:  # before and after that it ends by itself at its next step
                 call._task.cancel()
-        elif isinstance(event, BodyEnded) and call._received is not None and not call._received.done():
-            if event.trouble is None:
-                call._received.set_result(None)
-            else:
-                call._received.set_exception(error_of(event.trouble))
+        elif isinstance(event, BodyEnded):
+            self._body_ended(call, error_of(event.trouble) if event.trouble is not None else None)
 
     def _sink_failed(self, request_id: int, error: RoostError) -> None:
         call = self._calls.get(request_id)
         if call is not None:
             call._sink = None
-            if call._received is not None and not call._received.done():
-                call._received.set_exception(error)
+            self._body_ended(call, error)
+
+    @staticmethod
+    def _body_ended(call: Call, error: RoostError | None) -> None:
+        received = call._received
+        if received is None or received.done():
+            return
+        if error is None:
+            received.set_result(None)
+        else:
+            received.set_exception(error)
+            received.exception()  # whoever waited may be gone by now, and that is no news
 
     async def _handle(self, request_id: int, call: Call) -> None:
         try:
@@ -222,38 +229,36 @@ class _Served:
         except RoostError as error:
             await self._fail(request_id, error)
         except (MemoryError, OSError, ValueError) as error:
-            failed = Failed(f"{type(call.request).__name__} failed there: {error}", hint="see that node's log")
+            failed = Failed(f"{type(call.request).__name__} failed there: {error}", hint=SEE_LOG)
             await self._fail(request_id, failed)
+        except Exception:
+            await self._fail(request_id, Failed(f"{type(call.request).__name__} failed there", hint=SEE_LOG))
+            raise
         finally:
             self._calls.pop(request_id, None)
 
     async def _fail(self, request_id: int, error: RoostError) -> None:
         """The server's last frame of an exchange, whatever its state; nothing when that was sent already."""
-        await self._send(functools.partial(self._connection.error, request_id, trouble_of(error)))
+        await self._channel.send(functools.partial(self._connection.error, request_id, trouble_of(error)))
 
     async def _answer(self, request_id: int, call: Call, reply: Reply) -> None:
         connection = self._connection
-        length = reply.body.length if reply.body is not None else None
-        await self._send(functools.partial(connection.answer, request_id, reply.answer, length))
         if reply.body is None:
+            await self._channel.send(functools.partial(connection.answer, request_id, reply.answer))
             return
-        async for piece in reply.body.slices:
-            if not connection.wanted(request_id):
-                break
-            await self._send(functools.partial(self._slice_header, request_id, len(piece)), piece)
-            call.progress += len(piece)
-        await self._send(functools.partial(connection.end, request_id))
+        try:
+            await self._channel.send(functools.partial(connection.answer, request_id, reply.answer, reply.body.length))
+            async for piece in reply.body.slices:
+                if not connection.wanted(request_id):
+                    break
+                await self._channel.send(functools.partial(self._slice_header, request_id, len(piece)), piece)
+                call.progress += len(piece)
+        finally:
+            await reply.body.close()
+        await self._channel.send(functools.partial(connection.end, request_id))
 
     def _slice_header(self, request_id: int, length: int) -> bytes:
         return self._connection.data_header(request_id, length) if self._connection.wanted(request_id) else b""
-
-    async def _send(self, make: Callable[[], bytes], payload: memoryview | None = None) -> None:
-        try:
-            async with self._runtime.timeout(SLICE_LIMIT_S):
-                await self._channel.send(make, payload)
-        except TimeoutError:
-            self._stream.abort()
-            raise Unreachable(f"{self._stream.peer.address} does not take what we send", hint="") from None
 
     async def _tick(self) -> None:
         while True:
@@ -266,4 +271,30 @@ class _Served:
                 def frame(i: int = request_id, count: int = call.progress) -> bytes:
                     return self._connection.busy(i, count) if self._connection.owes(i) else b""
 
-                await self._send(frame)
+                await self._channel.send(frame)
+
+    async def _watch(self) -> None:
+        """Break the connection when the peer keeps us waiting for longer than it may. What counts is whether bytes
+        move, so a slow peer is never taken for a silent one; and seconds of ours, so that a machine that slept does
+        not take its peers for dead."""
+        stream, channel = self._stream, self._channel
+        received = sent = -1
+        age = idle = silent = unsent = 0
+        while True:
+            await self._runtime.sleep(LOOK_EVERY_S)
+            quiet = stream.bytes_received == received and not channel.holding
+            stuck = stream.bytes_sent == sent and channel.sending
+            received, sent = stream.bytes_received, stream.bytes_sent
+            age += LOOK_EVERY_S
+            idle = idle + LOOK_EVERY_S if quiet and not self._calls else 0
+            silent = silent + LOOK_EVERY_S if quiet and self._awaits_body else 0
+            unsent = unsent + LOOK_EVERY_S if stuck else 0
+            late = age >= GREETING_LIMIT_S and not self._greeted
+            overstayed = age >= STRANGER_LIMIT_S and stream.peer.node_id is None
+            if late or overstayed or idle >= IDLE_LIMIT_S or max(silent, unsent) >= STILL_LIMIT_S:
+                stream.abort()
+                return
+
+    @property
+    def _awaits_body(self) -> bool:
+        return any(call._received is not None and not call._received.done() for call in self._calls.values())

@@ -77,7 +77,7 @@ async def join_cluster(
 async def _ask(
     runtime: Runtime, network: Network, address: Address, token: Token, key: NodeKey
 ) -> tuple[bytes, bytes, NodeId]:
-    link = await Link.open(runtime, network, address, expect=None, hello=hello_of(b""))
+    link = await Link.open(runtime, network, address, expect=None, hello=hello_of(b""), admitted=False)
     try:
         shown = link.stream.peer.certificate
         authority = link.server_hello.authority

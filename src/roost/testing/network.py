@@ -73,6 +73,10 @@ class SimNetwork:
         self.resume()
         return host
 
+    def living(self) -> list["SimHost"]:
+        """The hosts whose processes are not dead, by name."""
+        return [host for _, host in sorted(self._hosts.items()) if not host.dead]
+
     def set_line(self, source: "SimHost", target: "SimHost", line: Line) -> None:
         """Set one direction between two hosts; also for streams that are there already."""
         self._lines[source.name, target.name] = line

@@ -17,7 +17,7 @@ from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.output import Output
 from roost.apps.cli.words import counted, duration, listed, size, table
-from roost.core.errors import Damaged, Failed, NoSpace
+from roost.core.errors import Damaged, Failed, NoSpace, RoostError
 
 NODES = 4
 NAME = "demo/step-1000"
@@ -38,14 +38,18 @@ def demo(
     frame = Frame.of(home, config, json)
     with frame.watched(), temporary_folder("roost-demo-", keep=keep) as folder:
         story = Story(frame.output)
-        _play(story, folder)
+        if keep:
+            frame.output.tell(f"kept: {folder}")
+        try:
+            _play(story, folder)
+        except RoostError as error:
+            error.hint = error.hint or "see it again with: roost demo --keep; the logs are in the folder that it names"
+            raise
         seconds = frame.seconds
         frame.output.result(
             {"steps": [{"step": s.step, "seconds": s.seconds, "bytes": s.bytes, "what": s.what} for s in story.steps]},
             summary(story, seconds), identical=True, seconds=seconds, folder=folder if keep else None,
         )  # fmt: skip
-        if keep:
-            frame.output.tell(f"kept: {folder}")
     return 0
 
 
@@ -98,10 +102,9 @@ def _play(story: Story, folder: Path) -> None:
 def _store_and_lose(story: Story, cluster: DemoCluster, original: Path) -> None:
     begun = time.monotonic()
     stored = cluster.roost("store", str(original), "--name", NAME).result
-    story.add(
-        "store it", begun, count=stored["bytes_sent"],
-        what=f"{counted(stored['chunks'], 'chunk')}, {stored['copies']} copies of each, on {listed(stored['nodes'])}",
-    )  # fmt: skip
+    where = listed(sorted(stored["nodes"]))
+    what = f"{counted(stored['chunks'], 'chunk')}, {stored['copies']} copies of each, on {where}"
+    story.add("store it", begun, what=what, count=stored["bytes_sent"])
     nodes = {node["name"]: node for node in cluster.roost("nodes").result["nodes"]}
     chunks = cluster.roost("show", NAME).result["chunks"]
     victim, chunk, damaged = choose(chunks)

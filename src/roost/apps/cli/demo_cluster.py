@@ -1,5 +1,5 @@
-"""The cluster that the demo and the benchmark run in a temporary folder: real processes, a real network, and nothing left
-of it."""
+"""The cluster that the demo and the benchmark run in a temporary folder: real processes, a real network, and nothing is
+left of it."""
 
 import contextlib
 import json

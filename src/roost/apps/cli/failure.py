@@ -30,7 +30,9 @@ def explain(error: BaseException) -> Failure:
     if known is not None:
         return Failure(known.code, known.message, known.hint, known.exit_code)
     if isinstance(error, KeyboardInterrupt) or _is(error, "Abort"):
-        return Failure("interrupted", "interrupted", "what was done so far is kept; run it again", EXIT_INTERRUPTED)
+        return Failure(
+            "interrupted", "interrupted", "run it again: store and gather keep what was moved already", EXIT_INTERRUPTED
+        )
     if _is(error, "UsageError"):
         return _usage(error)
     if isinstance(error, OSError):

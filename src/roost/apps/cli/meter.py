@@ -30,7 +30,7 @@ class Meter:
     def __init__(self, progress: "Progress", now: Callable[[], float]) -> None:
         self._progress = progress
         self._now = now
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen = deque([(now(), progress.bytes_done)])
 
     def read(self) -> Reading:
         """How it stands. Call it a few times a second."""

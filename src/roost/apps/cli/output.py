@@ -34,9 +34,9 @@ class Output:
             self.say(*people)
 
     def progress(self, event: str, fields: Mapping[str, object]) -> None:
-        """One progress line for scripts; people are told by other means."""
+        """One progress line for scripts; people are told by other means. `fields` have no ``type`` and no ``event``."""
         if self.json:
-            self._line({**fields, "type": "progress", "event": event})
+            self._line({"type": "progress", "event": event, **fields})
 
     def say(self, *lines: str) -> None:
         """Lines of the result for people."""

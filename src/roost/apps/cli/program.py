@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from roost.apps.cli.commands import COMMANDS, LazyGroup
-from roost.apps.cli.failure import EXIT_USAGE, explain
+from roost.apps.cli.failure import EXIT_INTERRUPTED, EXIT_USAGE, explain
 from roost.apps.cli.output import Output, ReaderGone
 from roost.core.errors import UsageError
 
@@ -46,6 +46,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         _root().main(args=["--help"], prog_name="roost", standalone_mode=False)
         return EXIT_USAGE
     result = _root().main(args=_arranged(arguments), prog_name="roost", standalone_mode=False)
+    if result == EXIT_INTERRUPTED:  # Typer swallowed a Ctrl-C; no command ends so by itself
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

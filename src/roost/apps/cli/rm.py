@@ -33,7 +33,7 @@ async def _rm(frame: Frame, reference: str, *, dry_run: bool) -> int:
     removed = [{"name": name, "version": version} for name, version in result.removed]
     frame.output.result(result, lines(result), removed=removed)
     if not result.everywhere and not result.dry_run:
-        frame.output.tell(f"told to {listed(result.nodes)}; the other nodes learn of it when they are back")
+        frame.output.tell(f"told to {listed(sorted(result.nodes))}; the other nodes learn of it when they are back")
     return 0
 
 

@@ -74,7 +74,7 @@ def receipt(result: "StoreResult", seconds: float) -> Iterator[str]:
     speed = f", {rate(result.bytes / seconds)}" if seconds > 0 and not result.unchanged else ""
     yield f"  {size(result.bytes)} in {duration(seconds)}{speed}"
     yield f"  {counted(result.chunks, 'chunk')}, {result.chunks_new:,} new, {size(result.bytes_sent)} sent"
-    yield f"  {counted(result.copies, 'copy', 'copies')} of everything, on {listed(result.nodes)}"
+    yield f"  {counted(result.copies, 'copy', 'copies')} of everything, on {listed(sorted(result.nodes))}"
     if result.single_machine:
         yield "  ALL COPIES ARE ON ONE MACHINE: they survive the loss of a node, NOT of that machine."
         yield "  Let another machine join: roost token create"

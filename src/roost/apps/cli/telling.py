@@ -32,7 +32,7 @@ def teller(output: Output, *, when_ready: Callable[[], Iterator[str]] | None = N
             return
 
     def _tell(event: "Event") -> None:
-        output.progress(event.kind, {**event.data, "text": event.text})
+        output.progress(event.kind, {"text": event.text, **event.data})
         if event.kind in WARNINGS:
             output.warn(event.text)
         else:

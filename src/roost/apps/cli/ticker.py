@@ -71,7 +71,7 @@ def caption(reading: Reading) -> str:
     parts = []
     if reading.bytes_total:
         parts += [f"{size(reading.bytes_done)} of {size(reading.bytes_total)}", rate(reading.rate)]
-        if reading.seconds_left is not None:
+        if reading.seconds_left:
             parts.append(f"{duration(max(1.0, round(reading.seconds_left)))} left".replace(".0 s", " s"))
     waits = reading.waiting_for != reading.phase
     parts.append(f"waiting for {reading.waiting_for}" if waits else reading.phase)
