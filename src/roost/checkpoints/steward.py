@@ -15,7 +15,7 @@ from roost.checkpoints.progress import Progress
 from roost.checkpoints.repair import Copy, Need, Observed, Plan, plan
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import NoSpace, ProtocolError, RoostError
+from roost.core.errors import Failed, NoSpace, ProtocolError, RoostError
 from roost.core.ids import NodeId, ObjectId
 from roost.wire.messages import PassedOn, PassOn
 
@@ -163,7 +163,7 @@ class Steward:
         if answer.problems[0] == NoSpace.code:
             raise NoSpace(f"{name} has no room for a chunk of {copy.bytes} bytes")
         if answer.problems[0]:
-            raise RoostError(f"{answer.problems[0]} (to {name})")
+            raise Failed(f"{name} did not take a chunk ({answer.problems[0]})")
 
 
 def _needs(manifests: Sequence[tuple[Listed, Manifest]]) -> dict[ObjectId, Need]:

@@ -11,6 +11,7 @@ from roost.client.results import (
     NodeRow,
     Progress,
     RemoveResult,
+    RepairResult,
     Shown,
     StoreResult,
     Verdict,
@@ -19,5 +20,5 @@ from roost.client.results import (
 
 __all__ = [
     "AsyncCluster", "ChunkRow", "ClusterStatus", "FileRow", "GatherResult", "ListedRow", "Listing", "NodeRow",
-    "Progress", "RemoveResult", "Shown", "StoreResult", "Verdict", "WatchRow",
+    "Progress", "RemoveResult", "RepairResult", "Shown", "StoreResult", "Verdict", "WatchRow",
 ]  # fmt: skip

@@ -18,9 +18,10 @@ from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.remove import remove
 from roost.checkpoints.scan import scan
+from roost.checkpoints.steward import Steward
 from roost.checkpoints.store import Receipt, StoreRequest, store
 from roost.checkpoints.target import Target
-from roost.client.overview import node_rows, status_of
+from roost.client.overview import node_rows, repair_result, status_of
 from roost.client.results import (
     ChunkRow,
     ClusterStatus,
@@ -30,6 +31,7 @@ from roost.client.results import (
     Listing,
     NodeRow,
     RemoveResult,
+    RepairResult,
     Shown,
     StoreResult,
     Verdict,
@@ -238,6 +240,13 @@ class AsyncCluster:
         removed = await remove(self.session.peers, catalogue, survey, versions)
         names = tuple(survey.name(node) for node in removed.nodes)
         return RemoveResult(told, names, removed.everywhere, False)
+
+    async def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairResult:
+        """Bring everything up to the copies asked, now, without grace and rate, and wait until it is done; with
+        `dry_run` only tell what would be copied, and why."""
+        steward = Steward(self.session.peers, self.session.catalogue, grace_s=0.0, rate=0)
+        mended = await steward.look(progress or Progress(), dry_run=dry_run, at_once=True)
+        return repair_result(mended, self.session.membership.view, dry_run=dry_run)
 
     async def nodes(self) -> Sequence[NodeRow]:
         """Every storage node, each asked now."""

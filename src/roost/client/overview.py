@@ -3,11 +3,13 @@
 import asyncio
 from collections import Counter
 
-from roost.client.results import ClusterStatus, Listing, NodeRow, WatchRow
+from roost.checkpoints.steward import Mended
+from roost.client.results import ClusterStatus, Listing, NodeRow, RepairResult, RepairRow, WatchRow
 from roost.client.run_state import RunState
 from roost.client.session import Session
-from roost.core.cluster import Member, NodeState
+from roost.core.cluster import Member, NodeState, View
 from roost.core.errors import RoostError, Unreachable
+from roost.core.ids import NodeId
 from roost.net.links import Links
 from roost.security.authority import cluster_name_of
 from roost.settings.schema import Settings
@@ -57,6 +59,26 @@ async def _ask(links: Links, member: Member, session: Session) -> Status:
     if not isinstance(answer, Status):
         raise Unreachable("a nonsense answer")
     return answer
+
+
+def repair_result(mended: Mended, view: View, *, dry_run: bool) -> RepairResult:
+    """What a repair did, with the nodes by name."""
+
+    def name(node: NodeId) -> str:
+        member = view.member(node)
+        return member.name if member else node[:8]
+
+    return RepairResult(
+        copies=mended.copies,
+        bytes=mended.bytes,
+        short=mended.short,
+        plan=tuple(
+            RepairRow(c.object_id.hex(), c.bytes, name(c.source), name(c.target), c.reason) for c in mended.plan.copies
+        ),
+        stuck=tuple((w.object_id.hex(), w.reason) for w in mended.plan.stuck),
+        dry_run=dry_run,
+        notes=mended.notes,
+    )
 
 
 def status_of(

@@ -126,6 +126,31 @@ class RemoveResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairRow:
+    """One copy made or to be made: object id in hex, bytes, the names of the nodes, and why."""
+
+    id: str
+    bytes: int
+    source: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """`copies` were made (none of a dry run); `plan` is what is, or with a dry run was, still to do; `stuck` are
+    (object id, why) that nothing can be done for now; `short` is how many objects still lack copies."""
+
+    copies: int
+    bytes: int
+    short: int
+    plan: tuple[RepairRow, ...]
+    stuck: tuple[tuple[str, str], ...]
+    dry_run: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRow:
     """One storage node. `home` and `pid` only when it is on this machine; `problem` says why it is not alive."""
 

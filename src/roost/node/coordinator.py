@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from roost.checkpoints.steward import Mended, Steward
 from roost.checkpoints.watcher import Watcher
 from roost.client.cluster import AsyncCluster
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
@@ -139,11 +140,25 @@ class _Coordinator:
         died: asyncio.Queue[LocalNode] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run())
+            group.create_task(self._steward(session).run())
             group.create_task(watch_deaths(self._runtime, self._local, died))
             group.create_task(self._tell_deaths(died))
             group.create_task(self._tell_ready(session, agent, ready_at))
             for folder in self._settings.watch:
                 group.create_task(self._watch(session, folder))
+
+    def _steward(self, session: Session) -> Steward:
+        def told(mended: Mended) -> None:
+            if mended.copies:
+                text = f"repaired: {mended.copies} copies made again"
+                self._say(Event("repaired", text, {"copies": mended.copies, "bytes": mended.bytes}))
+            reasons = sorted({waiting.reason for waiting in mended.plan.stuck})
+            if reasons:
+                text = f"{len(mended.plan.stuck)} chunks lack copies that cannot be made now: {'; '.join(reasons)}"
+                self._say(Event("warning", text, {"chunks": len(mended.plan.stuck)}))
+
+        repair = self._settings.repair
+        return Steward(session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told)
 
     def _server(self, session: Session, agent: Agent) -> Server:
         handlers = {**record_handlers(session.catalogue, changed=agent.wake), Ping: self._ping}

@@ -11,7 +11,7 @@ from roost.core.errors import RoostError
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened, in words for people and as data for scripts. `kind` is one of starting,
-    authority-created, listening, node-joined, ready, node-down, watched, stored, warning, stopping."""
+    authority-created, listening, node-joined, ready, node-down, watched, stored, repaired, warning, stopping."""
 
     kind: str
     text: str

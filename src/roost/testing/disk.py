@@ -12,7 +12,8 @@ test sets at any time:
 * `dead`: each call raises PowerCut and has no effect, except `close` and `release`, which do nothing.
 
 `crash_states`, `remains` and `crash` say what is there after the power comes back, `kill` what is there after only the
-process died. `cost_bytes` and `cost_syncs` count what a simulated runtime charges time for; `journal` holds the last changes.
+process died. `cost_bytes` and `cost_syncs` count what a simulated runtime charges time for; `journal` holds the last
+changes.
 """
 
 import collections

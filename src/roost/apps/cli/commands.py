@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Command | Family] = {
     "ls": Command("what is stored", "ls", "ls"),
     "show": Command("one checkpoint: its files, and where each copy is", "show", "show"),
     "verify": Command("check that every copy is there", "verify", "verify"),
+    "repair": Command("make missing copies again, now", "repair", "repair"),
     "rm": Command("forget a checkpoint", "rm", "rm"),
     "nodes": Command("who is in the cluster", "nodes", "nodes"),
     "status": Command("how the cluster is, at one look", "status", "status"),

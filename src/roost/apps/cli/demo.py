@@ -1,4 +1,4 @@
-"""`roost demo`: the whole story in a minute, with real processes: store, lose a node, damage a copy, gather it back."""
+"""`roost demo`: the whole story in a minute, with real processes: store, lose a node, damage a copy, gather, repair."""
 
 import hashlib
 import os
@@ -134,6 +134,11 @@ def _gather_and_compare(story: Story, cluster: DemoCluster, original: Path, back
     verdict = cluster.roost("verify", NAME, "--deep", expect=(3, 5)).result["checkpoints"][0]
     seen = counted(len(verdict["damaged"]), "damaged copy", "damaged copies")
     story.add("verify --deep", begun, what=f"health {verdict['health']}, {seen} found, no chunk lost")
+    begun = time.monotonic()
+    mended = cluster.roost("repair").result
+    health = cluster.roost("verify", NAME).result["checkpoints"][0]["health"]
+    made = counted(mended["copies"], "copy", "copies")
+    story.add("repair", begun, what=f"{made} made again, node to node: {health}", count=mended["bytes"])
 
 
 def choose(chunks: list[dict[str, Any]]) -> tuple[str, str, str]:
@@ -185,4 +190,4 @@ def summary(story: Story, seconds: float) -> Iterator[str]:
     rows = [(s.step, duration(s.seconds), "" if s.bytes is None else f"{s.bytes:,}") for s in story.steps]
     yield from table(("STEP", "TIME", "BYTES"), [*rows, ("all of it", duration(seconds), "")], right=(1, 2))
     yield ""
-    yield "One node killed, one copy damaged, and every byte is back."
+    yield "One node killed, one copy damaged: every byte is back, and every chunk on two nodes again."
