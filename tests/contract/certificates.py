@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from roost.core.ids import NodeId, node_id_of_key
+from roost.security.tls import ALPN
 
 BEGIN = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 END = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
@@ -94,6 +95,7 @@ def joiner_context() -> ssl.SSLContext:
 
 def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
+    context.set_alpn_protocols([ALPN])
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     return context

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import hashlib
 import json
 import socket
 import ssl
@@ -14,6 +15,9 @@ import pytest
 from e2e import trees
 from e2e.cluster import Cluster, Node
 from e2e.stranger import Rude, Stranger
+from roost.core.ids import MachineId
+from roost.security.authority import Authority
+from roost.security.identity import Identity, NodeKey
 from roost.wire.frames import Kind
 from roost.wire.messages import Commit, GetStatus, Put, PutRecord, pack_bits
 
@@ -115,10 +119,6 @@ def test_fault_10_without_a_certificate_the_coordinator_only_admits(cluster: Clu
 
 
 def test_fault_10_another_cluster_is_refused(cluster: Cluster, node: Node, tmp_path: Path) -> None:
-    from roost.core.ids import MachineId
-    from roost.security.authority import Authority
-    from roost.security.identity import Identity, NodeKey
-
     authority = Authority.create("test")
     forged = Identity.found(authority, NodeKey.create(), machine=MachineId("0" * 32))
     with pytest.raises((ssl.SSLError, OSError)), Stranger(forged).connected(address_of(node.home)) as rude:
@@ -207,7 +207,7 @@ def test_fault_12_a_good_copy_is_never_written_over(
 
 def test_fault_12_a_dropped_connection_and_damaged_bytes_leave_nothing(member: Stranger, node: Node) -> None:
     data = trees.noise(600_000, seed=33)
-    name = _sha256(data)
+    name = hashlib.sha256(data).hexdigest()
     address = address_of(node.home)
     put = Put(bytes.fromhex(name), len(data))
     with member.connected(address) as rude:
@@ -230,9 +230,3 @@ def test_fault_12_a_dropped_connection_and_damaged_bytes_leave_nothing(member: S
 def _begin(rude: Rude, put: Put) -> None:
     rude.request(put)
     assert rude.answer()[0] is Kind.PROCEED
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()

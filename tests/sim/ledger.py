@@ -1,7 +1,7 @@
 """What was promised in a run, and the promises held against what is really on the disks."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from roost.checkpoints.store import Receipt
@@ -11,13 +11,18 @@ from roost.core.checkpoint import Redundancy
 from roost.core.errors import RoostError
 from roost.core.ids import ObjectId, RecordId, object_id
 from roost.testing.cluster import SimCluster, SimNode
+from roost.testing.crash import durable_bytes
 from roost.testing.disk import MemoryDisk
 from roost.testing.walk import inode_at
-from sim.checkpoints import Tree, read_file
+from sim.checkpoints import Tree
 
 
 class Violation(AssertionError):
     """A promise was broken."""
+
+
+Look = Callable[[SimNode, str], bytes | None]
+"""What a power cut would leave of a file on a node's disk."""
 
 
 class Oldest(random.Random):
@@ -46,8 +51,8 @@ class Attempt:
 
 @dataclass(slots=True)
 class Ledger:
-    """All attempts, and the losses that were injected: machines gone for ever (`dead`, by domain), and copies that
-    were damaged at rest (`damaged`, node number and object)."""
+    """All attempts, and the losses that were injected: copies that were damaged at rest (`damaged`, node number and
+    object); what is gone for ever, the nodes say. `errors` are promises broken where nobody could be told at once."""
 
     cluster: SimCluster
     attempts: list[Attempt] = field(default_factory=list)
@@ -63,55 +68,64 @@ class Ledger:
     # Right when it happens
 
     def acknowledge(self, attempt: Attempt, receipt: Receipt) -> None:
-        """A receipt was given this very moment: what it claims must survive a power cut of everything now."""
+        """A receipt was given this very moment: what it claims must survive a power cut of everything now, at its worst
+        and, now and then, as drawn."""
         attempt.receipt = receipt
         nodes = [self.cluster.node_of(node_id) for node_id in receipt.nodes]
-        for chance in (Oldest(), random.Random(f"receipt {attempt.number}")):
-            disks = {node.number: node.disk.remains(chance) for node in nodes}
-            manifest = self._manifest_on(disks, receipt)
-            attempt.manifest = manifest
-            if not receipt.degraded:
-                _require(
-                    self._machines(nodes) >= attempt.redundancy.losses + 1,
-                    f"{receipt.version}: the manifest is on {self._machines(nodes)} machines only",
-                )
-                _require(receipt.copies >= attempt.redundancy.copies, f"{receipt.version}: too few copies, yet not degraded")
-            for wanted in manifest.objects():
-                holders = [node for node in nodes if self._holds(node, disks[node.number], wanted)]
-                _require(
-                    self._machines(holders) >= receipt.copies,
-                    f"{receipt.version}: {receipt.copies} copies are claimed of {wanted.hex()[:12]}, "
-                    f"{self._machines(holders)} would survive a power cut",
-                )
+        self._check_claim(attempt, receipt, nodes, durable_on)
+        if attempt.number % 4 == 0:
+            chance = random.Random(f"receipt {attempt.number}")
+            left = {node.number: node.disk.remains(chance) for node in nodes}
+            self._check_claim(attempt, receipt, nodes, lambda node, path: file_on(left[node.number], path))
 
-    def _manifest_on(self, disks: Mapping[int, MemoryDisk], receipt: Receipt) -> Manifest:
-        """The version's manifest, which each of the disks must hold."""
+    def _check_claim(self, attempt: Attempt, receipt: Receipt, nodes: list[SimNode], look: Look) -> None:
+        what = f"{attempt.name}@{receipt.version} #{attempt.number}"
+        manifests = [self._manifest(node, receipt, look) for node in nodes]
+        for node, manifest in zip(nodes, manifests, strict=True):
+            _require(manifest is not None, f"{what}: after a power cut {node.name} would not hold the manifest")
+        machines, wanted = self._machines(nodes), attempt.redundancy
+        if not receipt.degraded:
+            _require(machines > wanted.losses, f"{what}: the manifest is on {machines} machines only")
+            _require(receipt.copies >= wanted.copies, f"{what}: {receipt.copies} copies are called enough")
+        attempt.manifest = manifests[0]
+        assert attempt.manifest is not None
+        for i in attempt.manifest.objects():
+            holders = [node for node in nodes if self._keeps(node, i, look)]
+            _require(
+                self._machines(holders) >= receipt.copies,
+                f"{what}: {receipt.copies} copies of {i.hex()[:12]} are claimed, {self._machines(holders)} would survive "
+                f"a power cut (of {[node.name for node in nodes]}: {[node.name for node in holders]})",
+            )
+
+    def _manifest(self, node: SimNode, receipt: Receipt, look: Look) -> Manifest | None:
+        """The version's manifest, if it would be left on the node."""
         digits = receipt.version.partition("-")[2]
-        found: Manifest | None = None
-        for number, disk in disks.items():
-            here = [m for i, m in manifests_on(disk) if i.hex().startswith(digits) and m.name == receipt.name]
-            _require(len(here) == 1, f"{receipt.version}: node-{number} would not hold its manifest after a power cut")
-            found = here[0]
-        if found is None:
-            raise Violation(f"{receipt.version}: no node is named by the receipt")
-        return found
+        for name in names_on(node.disk, "records"):
+            if name.startswith(digits) and name.endswith(".manifest"):
+                data = look(node, f"records/{name}")
+                if data is not None and record_id(data).hex() == name.partition(".")[0]:
+                    manifest = decode_record(data)
+                    if isinstance(manifest, Manifest) and manifest.name == receipt.name:
+                        return manifest
+        return None
 
     def hear(self, node: SimNode, record: RecordId, manifest: Manifest) -> None:
         """A node lists a version: all its objects must be durable somewhere, or have been and be lost by our faults."""
         if record in self.listed:
             return
         self.listed[record] = manifest
-        disks = [(other, other.disk.remains(Oldest())) for other in self.cluster.nodes]
-        for wanted in manifest.objects():
-            if not any(self._holds(other, disk, wanted) for other, disk in disks):
-                self.errors.append(
-                    f"{node.name} lists {manifest.name}@{manifest.seq}, and {wanted.hex()[:12]} is durable nowhere"
-                )
+        for i in manifest.objects():
+            if not any(self._keeps(other, i, durable_on) for other in self.cluster.nodes):
+                self.errors.append(f"{node.name} lists {manifest.name}@{manifest.seq}, but {i.hex()[:12]} is nowhere durable")
 
     # What is there, and what may be lost
 
-    def _holds(self, node: SimNode, disk: MemoryDisk, wanted: ObjectId) -> bool:
-        return (node.number, wanted) in self.damaged or has_good(disk, wanted)
+    def _keeps(self, node: SimNode, wanted: ObjectId, look: Look) -> bool:
+        """Whether the node would be left with the object, had we not damaged it."""
+        if (node.number, wanted) in self.damaged:
+            return True
+        data = look(node, object_path(wanted))
+        return data is not None and object_id(data) == wanted
 
     def _machines(self, nodes: list[SimNode]) -> int:
         return len({self.cluster.domain_of(node) for node in nodes})
@@ -141,9 +155,10 @@ class Ledger:
 def objects_on(disk: MemoryDisk) -> list[ObjectId]:
     """The objects that a node's disk holds, by name."""
     return [
-        ObjectId(bytes.fromhex(path.rpartition("/")[2]))
-        for path in disk.contents()
-        if path.startswith("chunks/") and len(path) == len("chunks/ab/") + 64
+        ObjectId(bytes.fromhex(name))
+        for first in names_on(disk, "chunks")
+        for name in names_on(disk, f"chunks/{first}")
+        if len(name) == 64
     ]
 
 
@@ -152,24 +167,30 @@ def object_path(wanted: ObjectId) -> str:
     return f"chunks/{wanted.hex()[:2]}/{wanted.hex()}"
 
 
+def names_on(disk: MemoryDisk, path: str) -> list[str]:
+    """The names in a folder, whatever faults the disk has; none when it is no folder."""
+    inode = inode_at(disk._medium.root, path, follow=False)
+    return sorted(name for name, _ in inode.entries()) if inode is not None else []
+
+
+def file_on(disk: MemoryDisk, path: str) -> bytes | None:
+    """The bytes of a file as they are now, whatever faults the disk has."""
+    try:
+        inode = inode_at(disk._medium.root, path, follow=False)
+    except RoostError:
+        return None
+    return bytes(inode.data) if inode is not None else None
+
+
+def durable_on(node: SimNode, path: str) -> bytes | None:
+    """What a power cut now would leave of a file on the node's disk, if it lost all that was not synced."""
+    return durable_bytes(node.disk._medium, path)
+
+
 def has_good(disk: MemoryDisk, wanted: ObjectId) -> bool:
     """Whether the disk holds the object, its bytes as they should be, whether or not its node could tell."""
-    try:
-        inode = inode_at(disk._medium.root, object_path(wanted), follow=False)
-    except RoostError:
-        return False
-    return inode is not None and object_id(memoryview(inode.data)) == wanted
-
-
-def manifests_on(disk: MemoryDisk) -> Iterator[tuple[RecordId, Manifest]]:
-    """The good manifests among the records on a node's disk."""
-    for name, _ in disk.list("records"):
-        if name.endswith(".manifest"):
-            data = read_file(disk, f"records/{name}")
-            if record_id(data).hex() == name.partition(".")[0]:
-                manifest = decode_record(data)
-                assert isinstance(manifest, Manifest)
-                yield record_id(data), manifest
+    data = file_on(disk, object_path(wanted))
+    return data is not None and object_id(data) == wanted
 
 
 def _require(holds: bool, what: str) -> None:

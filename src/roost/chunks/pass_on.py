@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from roost.chunks.disk import DiskChunkStore, Moved
 from roost.chunks.store import CopyState
-from roost.core.errors import Damaged, Failed, RoostError
+from roost.core.errors import Damaged, DiskFault, Failed, RoostError
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
 from roost.net.links import Links
@@ -49,12 +49,17 @@ class PassOn:
         return problems
 
     async def one(self, object_id: ObjectId, to: NodeId, *, moved: Moved) -> None:
-        """Put one object on the node `to`. NotFound or Damaged: our copy is missing or bad (and in quarantine). Failed:
-        it is good, and yet arrived damaged. Else what `Links.call` and the target raise."""
+        """Put one object on the node `to`. NotFound or Damaged: our copy is missing, bad (and in quarantine), or not to
+        be read. Failed: it is good, and yet arrived damaged. Else what `Links.call` and the target raise."""
         async with self._place(to):
-            body = await self._store.open_body(object_id)
+            try:
+                body = await self._store.open_body(object_id)
+            except DiskFault as error:
+                raise _Unreadable(error) from error
             try:
                 await self._links.call(to, Put(object_id, body.length), body=_watched(body, moved), bulk=True)
+            except _Unreadable:
+                raise
             except Damaged as error:
                 await self._blame(object_id, to, error)
             finally:
@@ -83,12 +88,19 @@ class PassOn:
                 del self._targets[to]
 
 
+class _Unreadable(Damaged):
+    """Our own disk does not give our copy out: not the target's fault, whatever its disk may say in the same words."""
+
+
 def _watched(body: Body, moved: Moved) -> Body:
-    """The same body, telling of each slice when the next one is asked for."""
+    """The same body, telling of each slice when the next one is asked for. `_Unreadable` when our disk fails."""
 
     async def slices() -> AsyncIterator[memoryview]:
-        async for piece in body.slices:
-            yield piece
-            moved(len(piece))
+        try:
+            async for piece in body.slices:
+                yield piece
+                moved(len(piece))
+        except DiskFault as error:
+            raise _Unreadable(error) from error
 
     return Body(body.length, slices())

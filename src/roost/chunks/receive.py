@@ -11,7 +11,7 @@ from roost.core.ids import ObjectId
 from roost.core.runtime import Runtime
 from roost.disk.durable import DurableFile
 from roost.disk.port import Disk
-from roost.net.body import Body, Sink
+from roost.net.body import Body, Sink, unfilled
 from roost.net.stream import SLICE_BYTES
 
 
@@ -80,7 +80,7 @@ class DiskSink:
             self._writing.result()
         self._filling = self._free.pop()
         if length > len(self._filling):  # no peer of this release sends such slices, but the protocol allows them
-            return memoryview(bytearray(length))
+            return unfilled(length)
         return memoryview(self._filling)[:length]
 
     async def give(self, received: memoryview) -> None:

@@ -1,11 +1,21 @@
 """Bytes on their way: bodies that are sent in slices, and the sinks that received slices go to."""
 
+import mmap
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from roost.core.errors import ProtocolError
 from roost.net.stream import SLICE_BYTES
+
+
+UNFILLED_BYTES_MIN = 64 * 1024
+
+
+def unfilled(length: int) -> memoryview:
+    """A new buffer of `length` bytes (1 or more), which a peer only announced so far: a large one takes no memory
+    before it is filled, so that announcing costs us nothing."""
+    return memoryview(mmap.mmap(-1, length) if length >= UNFILLED_BYTES_MIN else bytearray(length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +74,14 @@ class BytesSink:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._slices: list[bytearray] = []
+        self._slices: list[memoryview] = []
         self._received = 0
 
     async def take(self, length: int) -> memoryview:
         if self._received + length > self._bytes_max:
             raise ProtocolError(f"the peer sent more than {self._bytes_max} bytes")
-        self._slices.append(bytearray(length))
-        return memoryview(self._slices[-1])
+        self._slices.append(unfilled(length))
+        return self._slices[-1]
 
     async def give(self, received: memoryview) -> None:
         self._received += len(received)

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 
 from roost.core.errors import RoostError
-from roost.net.body import Sink
+from roost.net.body import Sink, unfilled
 from roost.net.stream import Stream
 from roost.wire.connection import Connection, Event
 
@@ -57,7 +57,7 @@ class Channel:
         if expected is not None:
             return await self._body_slice(*expected, sink_of, sink_failed)
         size = self.connection.next_size()
-        view = self._small[:size] if size <= SMALL_BYTES else memoryview(bytearray(size))
+        view = self._small[:size] if size <= SMALL_BYTES else unfilled(size)
         if size:
             await self.stream.receive_exactly(view)
         return self.connection.receive(view)
@@ -71,7 +71,7 @@ class Channel:
             except RoostError as error:
                 failed(request_id, error)
                 sink = None
-        into = memoryview(bytearray(length)) if view is None else view
+        into = unfilled(length) if view is None else view
         self.receiving = request_id
         try:
             await self.stream.receive_exactly(into)

@@ -280,18 +280,15 @@ class Link:
 
     async def _watch(self) -> None:
         """Count ticks of silence and of work without progress, while the server owes us something."""
-        heard = told = -1
-        silent = 0
+        heard, silent = -1, 0
         while self._error is None:
             if not self._waits:
                 self._work.clear()
                 await self._work.wait()
                 silent = 0
             await self._runtime.sleep(TICK_S)
-            received, sent = self.stream.bytes_received, self.stream.bytes_sent
-            silent = 0 if received != heard or self._channel.holding else silent + 1
-            came, went = received != heard, sent != told
-            heard, told = received, sent
+            moved, heard = self.stream.bytes_received != heard, self.stream.bytes_received
+            silent = 0 if moved or self._channel.holding else silent + 1
             if self._waits and silent * TICK_S >= SILENCE_LIMIT_S:
                 self._break(
                     Stalled(
@@ -299,7 +296,7 @@ class Link:
                         hint="see: roost nodes",
                     )
                 )
-            self._check_progress(came=came, went=went)
+            self._check_progress(moved=moved)
 
     @property
     def _waits(self) -> bool:
@@ -308,14 +305,13 @@ class Link:
         ours = [i for i, pending in self._pending.items() if pending.outcome.done() and connection.owes(i)]
         return connection.open_requests > len(ours)
 
-    def _check_progress(self, *, came: bool, went: bool) -> None:
-        """`came` and `went` tell whether bytes arrived and were sent since the last tick; those of *busy* itself are no
-        progress, so what arrives counts for the request whose body it belongs to."""
+    def _check_progress(self, *, moved: bool) -> None:
+        """`moved` tells whether bytes arrived since the last tick. Those of *busy* itself are no progress, so what
+        arrives counts for the request whose body it belongs to."""
         channel = self._channel
         for request_id, pending in list(self._pending.items()):
-            receiving = came and channel.receiving == request_id
-            sending = went and channel.connection.wanted(request_id)
-            if pending.outcome.done() or receiving or sending or channel.holding:
+            receiving = moved and channel.receiving == request_id
+            if pending.outcome.done() or receiving or channel.holding:
                 pending.idle_ticks = 0
                 continue
             pending.idle_ticks += 1

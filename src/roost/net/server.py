@@ -17,6 +17,7 @@ from roost.wire.connection import (
     BodyEnded,
     CancelReceived,
     Connection,
+    DataReceived,
     Event,
     HelloReceived,
     RequestReceived,
@@ -29,8 +30,11 @@ GREETING_LIMIT_S = 5
 STRANGER_LIMIT_S = 30
 """How long a connection of a joiner lives: enough for the one request that it may make."""
 IDLE_LIMIT_S = 300
-STILL_LIMIT_S = 30
-"""How long not a byte may move of a body that was asked for, or of what we send."""
+BODY_LIMIT_S = 30
+"""How long not a byte may come of a body that was asked for."""
+TAKING_LIMIT_S = 60
+"""How long not a byte may go of what we send. The system takes more only when much of what it has is gone, so on a slow
+line this stands still for a long time between two steps."""
 LOOK_EVERY_S = 1
 BUSY_EVERY_S = 1.0
 CONNECTIONS_MAX = 2048
@@ -188,6 +192,8 @@ class _Served:
             call._given_up = True
             if call._cancellable:  # before and after that it ends by itself at its next step
                 call._task.cancel()
+        elif isinstance(event, DataReceived):
+            call.progress += 1
         elif isinstance(event, BodyEnded):
             self._body_ended(call, error_of(event.trouble) if event.trouble is not None else None)
 
@@ -291,9 +297,12 @@ class _Served:
             unsent = unsent + LOOK_EVERY_S if stuck else 0
             late = age >= GREETING_LIMIT_S and not self._greeted
             overstayed = age >= STRANGER_LIMIT_S and stream.peer.node_id is None
-            if late or overstayed or idle >= IDLE_LIMIT_S or max(silent, unsent) >= STILL_LIMIT_S:
+            if late or overstayed or idle >= IDLE_LIMIT_S or silent >= BODY_LIMIT_S or unsent >= TAKING_LIMIT_S:
                 stream.abort()
                 return
+            receiving = self._calls.get(channel.receiving)
+            if receiving is not None and not quiet:
+                receiving.progress += 1  # a slice that comes slowly is work that moves
 
     @property
     def _awaits_body(self) -> bool:

@@ -27,7 +27,8 @@ from roost.net.socket_stream import (
     tune,
 )
 from roost.net.stream import Accepted, Peer
-from roost.security.authority import fingerprint, node_id_of_certificate
+from roost.security.authority import node_id_of_certificate
+from roost.security.tls import ShownCertificate, shown_certificate
 
 HANDSHAKE_LIMIT_S = 5.0
 UNFINISHED_MAX = 64
@@ -90,7 +91,7 @@ class TcpNetwork:
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=server, do_handshake_on_connect=False)
                 await handshake(connection)
-                peer = self._peer(address, connection.getpeercert(binary_form=True))
+                peer = self._peer(address, shown_certificate(connection))
             return SocketStream(self._runtime, connection, peer=peer, local=local)
         except ssl.SSLError as error:
             if server:
@@ -104,10 +105,10 @@ class TcpNetwork:
             reset(connection)
             raise
 
-    def _peer(self, address: Address, certificate: bytes | None) -> Peer:
-        if certificate is None:
+    def _peer(self, address: Address, shown: ShownCertificate | None) -> Peer:
+        if shown is None:
             return Peer(None, None, address)
-        return Peer(self._identify(certificate), fingerprint(certificate), address, certificate)
+        return Peer(self._identify(shown.certificate), shown.fingerprint, address, shown.certificate)
 
 
 class TcpListener:

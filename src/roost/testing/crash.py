@@ -51,6 +51,18 @@ def state_drawn(medium: Medium, chance: random.Random) -> Medium:
     return _built(medium, choice, remains)
 
 
+def durable_bytes(medium: Medium, path: str) -> bytes | None:
+    """What the file `path` would hold if a power cut lost all that was not synced; None when it would not be there."""
+    inode: Inode | None = medium.root
+    for part in path.split("/"):
+        name = inode.names.get(part) if inode is not None else None
+        inode = name.changes[0].inode if name is not None else None
+    if inode is None or inode.kind is not FileKind.FILE:
+        return None
+    size = _sizes(inode)[0]
+    return b"".join(versions[0] for versions in _versions_of_blocks(inode, size, medium.block_bytes))
+
+
 def remains_of(inode: Inode, block_bytes: int) -> list[Remains]:
     """All that may be left of the inode, distinct in bytes and attributes."""
     attributes = _attributes(inode)

@@ -200,8 +200,6 @@ def test_the_line_is_the_right_one() -> None:
         "api: {listen: '0.0.0.0:7480'}",
         "discovery: {mdns: false}",
         "discovery: {broadcast: no}",
-        "repair: {grace: 1h}",
-        "repair: {rate: 1MiB/s}",
         "scrub: {every: 1d}",
         "scrub: {rate: 0}",
         "alerts: {email: {smtp: 'mail:25'}}",
