@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_model
-from roost.apps.cli.bench_process import Run, cpu_seconds, measure, peak_rss_bytes
+from roost.apps.cli.bench_process import Run, cpu_seconds, measure, peak_rss_bytes, settle
 from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder
 
 NODES = 4
@@ -43,7 +43,7 @@ def one_round(series: Series, folder: Path, model: Path) -> None:
             ("gather", ["gather", "bench/model", "--to", str(work / "back")]),
             ("unchanged", ["store", str(model), "--name", "bench/model"]),
         ):
-            os.sync()
+            settle(work, 2 * model.stat().st_size)
             before = cpu_seconds(cluster.node_pids())
             run: Run = measure(cluster.command(*arguments), folder=work)
             series.seconds[step].append(run.seconds)

@@ -87,6 +87,8 @@ async def ask_commit(
         try:
             answer = await peers.links.call(node, Commit(len(data), bits), body=Body.of(data), bulk=True)
             absent = _missing(answer)
+            if not absent <= here:
+                raise ProtocolError("a node answered commit with objects that were not counted on it")
         except RoostError as error:
             problems[node] = error
             return

@@ -1,4 +1,4 @@
-"""Is this file a finished checkpoint? Decided from what was seen of it alone, with the reason in words. Pure.
+"""The signs that a file is a finished checkpoint, judged from what was seen of it alone, with the reason. Pure.
 
 A safetensors file says in its header how long it is, so its size alone tells. Any other file counts as finished when
 two looks at least `QUIET_S` apart find the same size and time. (Signs of the other writers have an issue of their own.)

@@ -28,6 +28,7 @@ class Waiters:
         self._futures: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
+        """Return when somebody says that something changed."""
         future = asyncio.get_running_loop().create_future()
         self._futures.append(future)
         try:

@@ -60,7 +60,7 @@ class SimRuntime:
         try:
             await asyncio.sleep(delay)
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # supervised: the caller is gone, as with a real thread
                 work(*args)
             raise
         return work(*args)

@@ -13,7 +13,6 @@ from net_kits import (
     address,
     elsewhere,
     hello,
-    node_id,
     now,
     play,
     raw_server,
@@ -39,22 +38,21 @@ from roost.net.link import Link, error_of, trouble_of
 from roost.net.server import Call, Reply
 from roost.net.stream import SLICE_BYTES
 from roost.testing.network import Line
-from roost.wire.connection import Connection, RequestReceived
+from roost.wire.connection import RequestReceived
 from roost.wire.frames import Kind, pack_header
 from roost.wire.messages import (
     PROTOCOL,
     Get,
     GetStatus,
     Hello,
-    Holding,
     Ping,
     Pong,
     Put,
     Sending,
-    Status,
     Stored,
     Trouble,
 )
+from roost.wire.payloads import ANSWER, TROUBLE, decode, encode
 
 BIG = some(3 * SLICE_BYTES + 17)
 NAME = object_id(BIG)
@@ -174,21 +172,44 @@ def test_a_server_that_is_slow_but_says_that_its_work_moves_is_waited_for() -> N
 
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_a_slow_line_is_not_a_stalled_peer(exclusive: bool) -> None:
-    """One slice takes longer than all limits, but its bytes move."""
-
     async def scenario(pair: Pair) -> None:
-        pair.handlers |= {Put: keep, Get: give}
+        async def trickle(call: Call) -> Reply:
+            return Reply(Sending(len(BIG)), slow_body(BIG, every_s=0, slice_bytes=16_000))
+
+        pair.handlers |= {Put: keep, Get: trickle}
         link = await pair.link(exclusive=exclusive)
         for one, other in ((pair.client, pair.host), (pair.host, pair.client)):
             pair.world.set_line(one, other, Line(delay_s=(0.2, 0.3), bytes_per_s=8_000))
         begin = now()
-        assert await link.call(Put(NAME, len(BIG)), body=Body.of(BIG)) == Stored(already=False)
+        body = slow_body(BIG, every_s=0, slice_bytes=16_000)
+        assert await link.call(Put(NAME, len(BIG)), body=body) == Stored(already=False)
         assert now() - begin > 150
         sink = BytesSink(len(BIG))
         await link.call(Get(NAME), sink=sink)
         assert sink.data() == BIG
 
     play(scenario, seeds=[1])
+
+
+def test_a_slice_that_takes_longer_than_every_limit_is_no_stall_while_its_bytes_move() -> None:
+    async def scenario(pair: Pair) -> None:
+        async def script(peer: RawPeer) -> None:
+            await peer.greet()
+            await peer.receive()
+            await peer.send(peer.connection.answer(1, Sending(200), 200), peer.connection.data_header(1, 200))
+            for byte in range(200):
+                await asyncio.sleep(3)
+                await peer.send(bytes([byte]))
+            await peer.send(peer.connection.end(1))
+            await peer.silence()
+
+        await raw_server(pair, script)
+        link = await pair.link()
+        sink = BytesSink(200)
+        await link.call(Get(NAME), sink=sink)
+        assert sink.data() == bytes(range(200))
+
+    play(scenario)
 
 
 def test_a_producer_that_takes_its_time_is_waited_for() -> None:
@@ -274,7 +295,7 @@ def test_a_client_that_is_slow_to_stop_after_an_early_answer_is_not_the_servers_
     play(scenario)
 
 
-@pytest.mark.parametrize("code", sorted(BY_CODE))
+@pytest.mark.parametrize("code", sorted(BY_CODE.keys() - {"protocol"}))
 def test_every_error_crosses_the_wire(code: str) -> None:
     async def scenario(pair: Pair) -> None:
         async def fail(call: Call) -> Reply:
@@ -291,10 +312,10 @@ def test_every_error_crosses_the_wire(code: str) -> None:
 
 def test_an_error_of_a_newer_release_is_a_failure_and_any_text_travels() -> None:
     assert error_of(Trouble("horoscope", "bad stars")).code == "failed"
-    for text in ("\ud800", "ä" * 5000, "\0"):
+    for text in ("\ud800" * 2000, "ä" * 5000, "\0", ""):
         trouble = trouble_of(DiskFault(text, hint=text))
-        connection = Connection(role=RawPeer.__init__.__defaults__ or None)  # type: ignore[arg-type, call-arg]
-        assert connection is not trouble
+        assert decode(TROUBLE, Kind.ERROR, memoryview(encode(TROUBLE, Kind.ERROR, trouble))) == trouble
+        assert isinstance(error_of(trouble), DiskFault)
 
 
 def test_a_body_that_ends_in_trouble_raises_it() -> None:
@@ -692,10 +713,8 @@ def test_an_answer_of_another_kind_is_a_breach() -> None:
         async def script(peer: RawPeer) -> None:
             await peer.greet()
             await peer.receive()
-            lying = RawPeer(peer.stream, peer.connection.role).connection
-            lying._hello_sent = lying._hello_received = True
-            lying._begin(1, Ping())
-            await peer.send(lying.answer(1, Pong(1.0)))
+            payload = encode(ANSWER, Kind.ANSWER, Pong(1.0))
+            await peer.send(pack_header(Kind.ANSWER, 1, len(payload)) + payload)
             await peer.silence()
 
         await raw_server(pair, script)
@@ -803,6 +822,3 @@ def test_answers_are_those_of_their_own_requests() -> None:
         assert all(sink.data() == name for name, sink in sinks.items())
 
     play(scenario, seeds=[1])
-
-
-assert node_id(2) and Holding and Status

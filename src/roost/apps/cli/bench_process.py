@@ -17,6 +17,7 @@ from roost.core.errors import Failed
 
 LIMIT_S = 600.0
 SAID_CHARACTERS = 600
+PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,17 @@ def _written_at_the_end(pid: int) -> int | None:
     with contextlib.suppress(OSError, KeyError, ValueError):
         return int(_fields(Path(f"/proc/{pid}/io"))["wchar"])
     return None
+
+
+def settle(folder: Path, bytes_to_come: int) -> None:
+    """Let the disk finish what it was given, and touch so much of the page cache as the next step will fill: a virtual
+    machine pays seconds a GB for memory that it has not used for a while, whoever writes first."""
+    scratch, piece = folder / "scratch", bytes(PIECE_BYTES)
+    os.sync()
+    with open(scratch, "wb") as file:
+        for _ in range(0, bytes_to_come, PIECE_BYTES):
+            file.write(piece)
+    scratch.unlink()
 
 
 def peak_rss_bytes(pids: Iterable[int]) -> int | None:
