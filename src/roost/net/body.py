@@ -8,7 +8,6 @@ from typing import Protocol
 from roost.core.errors import ProtocolError
 from roost.net.stream import SLICE_BYTES
 
-
 UNFILLED_BYTES_MIN = 64 * 1024
 
 

@@ -1,0 +1,281 @@
+"""Faults of nodes, clients and disks in the middle of the work: stored stays stored, and nothing hangs.
+
+The numbers are those of the table of faults. Each test harms a cluster whose nodes stand for four machines.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e import trees
+from e2e.cluster import Cluster, Node, flip
+from e2e.processes import Answer, Program
+
+NOTICED_S = 12.0
+"""What a fault may cost: 5 s of silence, then the way around it, on a slow machine."""
+BIG_BYTES = 250_000_000
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that takes long enough to move for something to happen meanwhile."""
+    return trees.write(tmp_path_factory.mktemp("big") / "big.bin", trees.noise(BIG_BYTES, seed=40))
+
+
+def another(big: Path, folder: Path, *, number: int) -> Path:
+    """The same size of other bytes, so that nothing of it is stored yet."""
+    key = trees.noise(1, seed=number)[0] | 1
+    table = bytes(i ^ key for i in range(256))
+    return trees.write(folder / "big.bin", big.read_bytes().translate(table))
+
+
+def some(folder: Path, *, seed: int) -> Path:
+    return trees.write(folder / "some.safetensors", trees.model([2_000_000] * 5, seed=seed))
+
+
+def caught_moving(program: Program) -> None:
+    """Stop a command in the middle of its work."""
+    program.until_moving()
+    program.handle.freeze()
+
+
+def holders(cluster: Cluster, name: str) -> list[Node]:
+    """The nodes that hold a part of a checkpoint, those with most chunks first."""
+    count: dict[str, int] = {}
+    for chunk in cluster.done("show", name)["chunks"]:
+        for node in chunk["nodes"]:
+            count[node] = count.get(node, 0) + 1
+    return [cluster.nodes[node] for node in sorted(count, key=lambda node: -count[node])]
+
+
+def whole(cluster: Cluster, answer: Answer, path: Path, *, code: int = 0) -> dict[str, Any]:
+    """Check that a store ended with `code`, and that what it stored comes back; its receipt."""
+    assert answer.code == code, answer
+    assert trees.tree_of(cluster.gathered(answer.result["name"])) == trees.tree_of(path)
+    return answer.result
+
+
+# -- 1, 7: nodes that are dead ---------------------------------------------------------------------------------------
+
+
+def test_fault_01_nodes_dead_at_store_time(spread: Cluster, tmp_path: Path) -> None:
+    a, b, c, d = spread.nodes.values()
+    first = some(tmp_path, seed=50)
+    a.handle.kill()
+    receipt = whole(spread, spread.cli("store", first, "--name", "faults/one-dead"), first)
+    assert receipt["copies"] == 2
+    assert a.name not in receipt["nodes"]
+
+    b.handle.kill()
+    c.handle.kill()
+    trees.write(first, trees.model([1_000_000], seed=51))
+    answer = spread.cli("store", first, "--name", "faults/three-dead")
+    receipt = whole(spread, answer, first, code=3)
+    assert (receipt["copies"], receipt["degraded"]) == (1, True)
+    assert receipt["nodes"] == [d.name]
+    listed = spread.done("ls", "faults/three-dead")
+    assert listed["complete"] is False
+
+    d.handle.kill()
+    for arguments in (("store", first), ("gather", "faults/three-dead"), ("ls",)):
+        answer = spread.cli(*arguments)
+        assert (answer.code, answer.result["code"]) == (6, "unreachable")
+        assert answer.result["hint"]
+
+    spread.revive()
+    receipt = whole(spread, spread.cli("store", first, "--name", "faults/three-dead"), first)
+    assert (receipt["unchanged"], receipt["copies"]) == (True, 2), "storing again tops up the missing copies"
+
+
+def test_fault_07_two_dead_nodes_lose_nothing_that_others_hold(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=52)
+    spread.done("store", path, "--name", "faults/three-copies", "--redundancy", "3")
+    spread.done("store", path, "--name", "faults/two-copies")
+    for node in holders(spread, "faults/three-copies")[:2]:
+        node.handle.kill()
+    assert trees.tree_of(spread.gathered("faults/three-copies")) == trees.tree_of(path)
+    shown = spread.done("show", "faults/three-copies")
+    assert shown["health"] in ("degraded", "at-risk")
+    assert spread.cli("verify", "faults/three-copies").code == 3
+
+
+def test_fault_08_a_node_comes_back_under_another_address(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=53)
+    spread.done("store", path, "--name", "faults/moved")
+    before = {row["name"]: row["address"] for row in spread.done("nodes")["nodes"]}
+    first, second, *others = holders(spread, "faults/moved")
+    first.handle.kill()
+    spread.restart(first)
+    for node in others:
+        node.handle.kill()
+    second.handle.kill()
+    spread.restart(second)
+    shown = spread.done("show", "faults/moved")
+    after = {row["name"]: row["address"] for row in spread.done("nodes")["nodes"]}
+    assert after[first.name] != before[first.name]
+    assert all(set(chunk["nodes"]) <= {first.name, second.name} for chunk in shown["chunks"])
+
+
+# -- 2, 3: nodes that die or freeze in the middle --------------------------------------------------------------------
+
+
+def test_fault_02_a_node_killed_in_the_middle_of_a_store(spread: Cluster, big: Path, tmp_path: Path) -> None:
+    path = another(big, tmp_path, number=2)
+    program = spread.begin("store", path, "--name", "faults/killed")
+    caught_moving(program)
+    victim = next(iter(spread.nodes.values()))
+    victim.handle.kill()
+    program.handle.resume()
+    receipt = whole(spread, program.wait(NOTICED_S + 20), path)
+    assert receipt["copies"] == 2
+    assert victim.name not in receipt["nodes"]
+    assert any(victim.name in note for note in receipt["notes"])
+
+
+def test_fault_03_a_node_frozen_in_the_middle_of_a_store(spread: Cluster, big: Path, tmp_path: Path) -> None:
+    path = another(big, tmp_path, number=3)
+    program = spread.begin("store", path, "--name", "faults/frozen")
+    caught_moving(program)
+    victim = next(iter(spread.nodes.values()))
+    victim.handle.freeze()
+    program.handle.resume()
+    answer = program.wait(NOTICED_S + 20)
+    assert (answer.code, answer.result["copies"]) == (0, 2), answer
+    assert victim.name not in answer.result["nodes"]
+    shown = spread.done("show", "faults/frozen")
+    assert all(len(chunk["nodes"]) == 2 for chunk in shown["chunks"])
+    assert trees.tree_of(spread.gathered("faults/frozen")) == trees.tree_of(path)
+
+
+def test_fault_03_a_node_frozen_in_the_middle_of_a_gather(spread: Cluster, big: Path, tmp_path: Path) -> None:
+    spread.done("store", big, "--name", "faults/frozen-gather")
+    victim = holders(spread, "faults/frozen-gather")[0]
+    program = spread.begin("gather", "faults/frozen-gather", "--to", tmp_path / "to")
+    caught_moving(program)
+    victim.handle.freeze()
+    program.handle.resume()
+    answer = program.wait(NOTICED_S + 20)
+    assert answer.code == 0, answer
+    assert answer.result["failovers"] > 0
+    assert any(victim.name in note for note in answer.result["notes"])
+    assert trees.tree_of(tmp_path / "to/big.bin") == trees.tree_of(big)
+
+
+def test_fault_03_a_node_frozen_from_the_start_holds_up_nobody(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=54)
+    next(iter(spread.nodes.values())).handle.freeze()
+    answer = spread.cli("store", path, "--name", "faults/frozen-before")
+    assert whole(spread, answer, path)["copies"] == 2
+    assert answer.seconds < NOTICED_S
+
+
+# -- 4: a client that dies -------------------------------------------------------------------------------------------
+
+
+def test_fault_04_a_store_that_was_killed_is_not_listed_and_goes_on(spread: Cluster, big: Path, tmp_path: Path) -> None:
+    path = another(big, tmp_path, number=4)
+    program = spread.begin("store", path, "--name", "faults/client")
+    program.until_moving(past=0.2)
+    program.handle.kill()
+    assert spread.done("ls", "faults/client")["checkpoints"] == []
+    again = spread.cli("store", path, "--name", "faults/client")
+    receipt = whole(spread, again, path)
+    assert receipt["unchanged"] is False
+    assert receipt["bytes_sent"] < 0.95 * BIG_BYTES, "what had arrived is not sent again"
+    assert receipt["version"].startswith("1-")
+
+
+def test_fault_04_a_gather_that_was_killed_leaves_nothing_half_and_goes_on(
+    spread: Cluster, big: Path, tmp_path: Path
+) -> None:
+    spread.done("store", big, "--name", "faults/frozen-gather")
+    program = spread.begin("gather", "faults/frozen-gather", "--to", tmp_path / "to")
+    program.until_moving(past=0.2)
+    program.handle.kill()
+    assert not (tmp_path / "to/big.bin").exists()
+    answer = spread.cli("gather", "faults/frozen-gather", "--to", tmp_path / "to")
+    assert answer.code == 0, answer
+    assert trees.tree_of(tmp_path / "to/big.bin") == trees.tree_of(big)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["big.bin"]
+
+
+# -- 5, 6: bytes that flip on the disk -------------------------------------------------------------------------------
+
+
+def test_fault_05_a_flipped_copy_is_passed_over_and_put_away(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=55)
+    spread.done("store", path, "--name", "faults/flipped")
+    chunks = spread.done("show", "faults/flipped")["chunks"]
+    harmed = {}
+    for chunk in chunks[:3]:
+        name, file = next(iter(spread.copies(chunk["id"]).items()))
+        flip(file, offset=chunk["bytes"] // 2)
+        harmed[chunk["id"]] = name
+    deep = spread.cli("verify", "--deep", "faults/flipped")
+    assert deep.code == 5
+    damaged = {row["chunk"]: row["node"] for row in deep.result["checkpoints"][0]["damaged"]}
+    assert damaged == harmed
+    for chunk_id, name in harmed.items():
+        node = spread.nodes[name]
+        assert chunk_id not in node.chunks
+        assert list(node.home.glob(f"quarantine/{chunk_id}*"))
+    assert trees.tree_of(spread.gathered("faults/flipped")) == trees.tree_of(path)
+    whole(spread, spread.cli("store", path, "--name", "faults/flipped"), path)
+    assert spread.cli("verify", "--deep", "faults/flipped").code == 0
+
+
+def test_fault_05_a_flipped_copy_is_noticed_while_it_is_gathered(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=56)
+    spread.done("store", path, "--name", "faults/flipped-unseen")
+    for chunk in spread.done("show", "faults/flipped-unseen")["chunks"]:
+        copies = spread.copies(chunk["id"])
+        flip(copies[sorted(copies)[0]], offset=0)
+    assert trees.tree_of(spread.gathered("faults/flipped-unseen")) == trees.tree_of(path)
+
+
+def test_fault_06_flipped_in_all_copies(spread: Cluster, tmp_path: Path) -> None:
+    path = some(tmp_path, seed=57)
+    good = spread.done("store", path, "--name", "faults/lost")["version"]
+    to = tmp_path / "to"
+    spread.done("gather", "faults/lost", "--to", to)
+    before = trees.tree_of(to)
+
+    trees.write(path, trees.model([2_000_000] * 5, seed=58))
+    lost = spread.done("store", path, "--name", "faults/lost")["version"]
+    chunk = spread.done("show", f"faults/lost@{lost}")["chunks"][2]
+    for file in spread.copies(chunk["id"]).values():
+        flip(file, offset=chunk["bytes"] - 1)
+
+    answer = spread.cli("gather", "faults/lost", "--to", to, "--force")
+    assert (answer.code, answer.result["code"]) == (5, "integrity")
+    assert chunk["id"][:12] in answer.result["message"]
+    assert "some.safetensors" in answer.result["message"]
+    assert "tensor layer.1.weight" in answer.result["message"]
+    assert {name: entry for name, entry in trees.tree_of(to).items() if "roost-" not in name and name} == {
+        name: entry for name, entry in before.items() if name
+    }
+    verdict = spread.cli("verify", f"faults/lost@{lost}")
+    assert (verdict.code, verdict.result["checkpoints"][0]["health"]) == (5, "lost")
+    assert spread.gathered(f"faults/lost@{good}").read_bytes() == (to / "some.safetensors").read_bytes()
+
+
+# -- 12: a good copy and a gather that fails -------------------------------------------------------------------------
+
+
+def test_fault_12_a_gather_that_fails_leaves_the_good_file(spread: Cluster, big: Path, tmp_path: Path) -> None:
+    spread.done("store", big, "--name", "faults/frozen-gather")
+    to = tmp_path / "to"
+    mine = trees.write(to / "big.bin", b"the last good copy")
+    before = trees.tree_of(mine)
+    program = spread.begin("gather", "faults/frozen-gather", "--to", to, "--force")
+    caught_moving(program)
+    for node in spread.nodes.values():
+        node.handle.kill()
+    program.handle.resume()
+    answer = program.wait()
+    assert (answer.code, answer.result["code"]) == (6, "unreachable"), answer
+    assert trees.tree_of(mine) == before
+    spread.revive()
+    spread.done("gather", "faults/frozen-gather", "--to", to, "--force")
+    assert trees.tree_of(mine) == trees.tree_of(big)
