@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
-from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, ProtocolError, RoostError, Unreachable, first_of
+from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
-from roost.wire.messages import PassedOn, PassOn, Ping
+from roost.wire.messages import Ping
 
 PASSING_MAX = 16
 TOP_UP_AT_ONCE = 4
@@ -132,15 +132,12 @@ class Delivery:
         name = self._name(target)
         self.progress.begin_wait(name)
         try:
-            answer = await self.peers.links.call(holder, PassOn(object_id, target))
-            if not isinstance(answer, PassedOn) or len(answer.problems) != 1:
-                raise ProtocolError(f"{self._name(holder)} answered pass-on with nonsense")
+            problem = await self.peers.pass_on(object_id, holder=holder, target=target)
         except RoostError as error:
             self._blame(holder, error)
             return
         finally:
             self.progress.end_wait(name)
-        problem = answer.problems[0]
         if not problem:
             self.holders[object_id].add(target)
         elif problem in (NotFound.code, Damaged.code):

@@ -9,10 +9,11 @@ from roost.cluster.exchange import exchange
 from roost.cluster.records import RecordSet
 from roost.core.checkpoint import Redundancy
 from roost.core.cluster import View
-from roost.core.errors import NotAdmitted, RoostError, Stalled, Unreachable
-from roost.core.ids import NodeId
+from roost.core.errors import NotAdmitted, ProtocolError, RoostError, Stalled, Unreachable
+from roost.core.ids import NodeId, ObjectId
 from roost.core.runtime import Runtime
 from roost.net.links import Links
+from roost.wire.messages import PassedOn, PassOn
 
 PATIENCE_S = 1.0
 LIMIT_S = 5.0
@@ -63,6 +64,15 @@ class Peers:
     def store(self, node: NodeId) -> RemoteChunkStore:
         """The chunk store of another node."""
         return RemoteChunkStore(self.runtime, self.links, node)
+
+    async def pass_on(self, object_id: ObjectId, *, holder: NodeId, target: NodeId) -> str:
+        """Have `holder` put its copy of an object on `target`. The empty string when that is done, else the code of
+        the error: *not-found* and *integrity* are of the holder's own copy, all others of the target. Raises what the
+        call to the holder raises."""
+        answer = await self.links.call(holder, PassOn(object_id, target))
+        if not isinstance(answer, PassedOn) or len(answer.problems) != 1:
+            raise ProtocolError(f"node {holder[:8]} answered pass-on with nonsense")
+        return answer.problems[0]
 
     async def survey(self, *, enough: Redundancy) -> Survey:
         """Reach all storage members at once and exchange records with each.

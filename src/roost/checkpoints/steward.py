@@ -15,9 +15,8 @@ from roost.checkpoints.progress import Progress
 from roost.checkpoints.repair import Copy, Need, Observed, Plan, plan
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import Failed, NoSpace, ProtocolError, RoostError
+from roost.core.errors import Failed, NoSpace, RoostError
 from roost.core.ids import NodeId, ObjectId
-from roost.wire.messages import PassedOn, PassOn
 
 LOOK_EVERY_S = 60.0
 AT_ONCE = 4
@@ -155,15 +154,13 @@ class Steward:
         name = survey.name(copy.target)
         progress.begin_wait(name)
         try:
-            answer = await self.peers.links.call(copy.source, PassOn(copy.object_id, copy.target))
+            problem = await self.peers.pass_on(copy.object_id, holder=copy.source, target=copy.target)
         finally:
             progress.end_wait(name)
-        if not isinstance(answer, PassedOn) or len(answer.problems) != 1:
-            raise ProtocolError(f"{survey.name(copy.source)} answered pass-on with nonsense")
-        if answer.problems[0] == NoSpace.code:
+        if problem == NoSpace.code:
             raise NoSpace(f"{name} has no room for a chunk of {copy.bytes} bytes")
-        if answer.problems[0]:
-            raise Failed(f"{name} did not take a chunk ({answer.problems[0]})")
+        if problem:
+            raise Failed(f"{name} did not take a chunk ({problem})")
 
 
 def _needs(manifests: Sequence[tuple[Listed, Manifest]]) -> dict[ObjectId, Need]:

@@ -55,7 +55,7 @@ class PassOn:
             try:
                 body = await self._store.open_body(object_id)
             except DiskFault as error:
-                raise _Unreadable.because(error) from error
+                raise _Unreadable(f"our copy cannot be read: {error.message}", hint=error.hint) from error
             try:
                 await self._links.call(to, Put(object_id, body.length), body=_watched(body, moved), bulk=True)
             except _Unreadable:
@@ -101,6 +101,6 @@ def _watched(body: Body, moved: Moved) -> Body:
                 yield piece
                 moved(len(piece))
         except DiskFault as error:
-            raise _Unreadable.because(error) from error
+            raise _Unreadable(f"our copy cannot be read: {error.message}", hint=error.hint) from error
 
     return Body(body.length, slices())

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from roost.core.cluster import Address
@@ -24,6 +25,8 @@ WRITE_BYTES = 64 * 1024
 RECORD_BYTES = 16 * 1024
 JOIN_BYTES_MAX = 4096
 """A buffer smaller than this shares a record, and so a packet, with what follows it."""
+WAKE_BYTES = 64 * 1024
+"""So many bytes of a slice are waited for at a time: fewer would mean a turn of the loop for every few records."""
 UNSENT_BYTES_MAX = 512 * 1024
 TURN_BYTES = 1024 * 1024
 """After so many bytes without waiting the other tasks of the loop get a turn."""
@@ -157,6 +160,7 @@ class SocketStream:
         self._received = 0
         self._sent = 0
         self._turn_bytes = 0
+        self._wake_bytes = 1
         self._sending = asyncio.Lock()
         self._error: RoostError | None = None
         self._closed = False
@@ -185,6 +189,7 @@ class SocketStream:
             try:
                 count = self._socket.recv_into(into[filled:])
             except (ssl.SSLWantReadError, BlockingIOError):
+                self._wake_at(wanted - filled)
                 await self._wait(self._ready.readable)
             except ssl.SSLWantWriteError:
                 await self._wait(self._ready.writable)
@@ -196,6 +201,16 @@ class SocketStream:
                 filled += count
                 self._received += count
                 await self._moved(count)
+
+    def _wake_at(self, missing: int) -> None:
+        """Let the kernel wake us only when a good part of the `missing` bytes is there. TLS may have taken up to a
+        record of them already; all of the others come, or the end of the stream, which wakes us too."""
+        if sys.platform != "linux":
+            return
+        wake_at = max(1, min(WAKE_BYTES, missing - 2 * RECORD_BYTES))
+        if wake_at != self._wake_bytes:
+            self._wake_bytes = wake_at
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wake_at)
 
     async def send(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         async with self._sending:
