@@ -1,8 +1,9 @@
-"""A fork server for `test_put_kill.py`: processes that put an object and kill themselves at one step after another.
+"""A fork server for `test_put_kill.py`: processes that put an object, commit it, and kill themselves at one step.
 
-Run as ``python put_processes.py ROOT``. For each step of a put a child of this process opens the store below ROOT, puts
-an object, and dies of SIGKILL right before that step; a second child then looks at what is left. Prints one JSON line a
-step: what the first child had acknowledged and what the second found. The imports are done once, so a step is cheap.
+Run as ``python put_processes.py ROOT``. For each step of a put and its commit a child of this process opens the store
+and the records below ROOT, puts an object, commits a manifest of it, and dies of SIGKILL right before that step; a
+second child then looks at what is left. Prints one JSON line a step: what the first child had acknowledged and what the
+second found. The imports are done once, so a step is cheap.
 """
 
 import asyncio
@@ -14,13 +15,22 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from record_specimens import file as file_entry
+from record_specimens import manifest
+from roost.checkpoints.commit import commit_handler
 from roost.chunks.disk import DiskChunkStore
+from roost.cluster.records import DiskRecords
+from roost.codec.manifest import CODEC_RAW, Chunk
+from roost.codec.records import encode_record, record_id
+from roost.core.cluster import Address
 from roost.core.ids import ObjectId, object_id
 from roost.core.runtime import SystemRuntime
 from roost.disk.port import Buffer, WriteFile
 from roost.disk.posix import PosixDisk, PosixFile
-from roost.net.body import Body
-from roost.net.stream import SLICE_BYTES
+from roost.net.body import Body, Sink
+from roost.net.server import Call
+from roost.net.stream import SLICE_BYTES, Peer
+from roost.wire.messages import Commit, Committed
 
 STEPS_MAX = 100
 
@@ -95,13 +105,35 @@ async def opened(disk: PosixDisk) -> DiskChunkStore:
     return store
 
 
+async def opened_records(disk: PosixDisk) -> DiskRecords:
+    records = DiskRecords(disk, SystemRuntime(), check=lambda record: None, added=lambda name, record: None)
+    await records.open()
+    return records
+
+
+def manifest_of(number: int) -> bytes:
+    """The manifest of a checkpoint that is the specimen alone."""
+    name, data = specimen(number)
+    chunk = Chunk(name, name, len(data), len(data), CODEC_RAW)
+    return encode_record(manifest([file_entry("x", len(data))], [chunk], name=f"run/step-{number}"))
+
+
 async def put_and_die(root: str, number: int, tell: Tell) -> None:
     disk = KillingDisk(root)
-    store = await opened(disk)
+    store, records = await opened(disk), await opened_records(disk)
     name, data = specimen(number)
     disk.last = number
     await store.put(name, Body.of(data))
-    tell({})
+    tell({"put": True})
+    record = manifest_of(number)
+
+    async def take(call: Call, sink: Sink) -> None:
+        (await sink.take(len(record)))[:] = record
+        await sink.give(memoryview(record))
+
+    call = Call(Commit(len(record), b"\x01"), Peer(None, None, Address("127.0.0.1", 1)), take)
+    reply = await commit_handler(store, records, changed=lambda: None)(call)
+    tell({"committed": isinstance(reply.answer, Committed) and not reply.answer.missing})
 
 
 async def look(root: str, number: int, tell: Tell) -> None:
@@ -109,15 +141,16 @@ async def look(root: str, number: int, tell: Tell) -> None:
     left = len(disk.list("chunks/tmp"))
     store = await opened(disk)
     name, data = specimen(number)
+    records = await opened_records(disk)
+    listed = record_id(manifest_of(number)) in records
     [before] = await store.have([name])
     states = [int(state) for state in await store.verify([specimen(n)[0] for n in range(number)])]
     new = await store.put(name, Body.of(data))
     into = memoryview(bytearray(len(data)))
     whole = await store.get(name, into) == len(data) and bytes(into) == data
-    tell({
-        "before": before, "new": new, "whole": whole, "left": left, "temporaries": len(disk.list("chunks/tmp")),
-        "earlier": states, "damaged": store.damaged_total,
-    })  # fmt: skip
+    found = {"listed": listed, "before": before, "new": new, "whole": whole, "earlier": states}
+    cleaned = {"left": left, "temporaries": len(disk.list("chunks/tmp")), "damaged": store.damaged_total}
+    tell(found | cleaned)
 
 
 def forked(work: Callable[[str, int, Tell], Coroutine[Any, Any, None]], root: str, number: int) -> tuple[int, bytes]:
@@ -127,7 +160,7 @@ def forked(work: Callable[[str, int, Tell], Coroutine[Any, Any, None]], root: st
     if child == 0:
         status = 1
         try:
-            asyncio.run(work(root, number, lambda told: os.write(writing, json.dumps(told).encode())))
+            asyncio.run(work(root, number, lambda told: os.write(writing, json.dumps(told).encode() + b"\n")))
             status = 0
         finally:
             os._exit(status)
@@ -142,7 +175,8 @@ def main(root: str) -> None:
         status, acknowledged = forked(put_and_die, root, number)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         looked, told = forked(look, root, number)
-        step = {"step": number, "killed": killed, "acknowledged": bool(acknowledged)}
+        said = {key: value for line in acknowledged.splitlines() for key, value in json.loads(line).items()}
+        step = {"step": number, "killed": killed, "put": False, "committed": False} | said
         print(json.dumps(step | (json.loads(told) if looked == 0 else {})), flush=True)
         if not killed:
             return

@@ -1,4 +1,5 @@
-"""kill -9 of a real process at every step of a put: nothing partial is ever visible, leftovers go, the next put works.
+"""kill -9 of a real process at every step of a put and its commit: nothing partial is ever visible, what was said is
+true, leftovers go, the next put works.
 
 This shows that a start cleans up; it cannot show a missing fsync, because the page cache outlives a process. That is
 `test_put_states.py`.
@@ -22,26 +23,42 @@ USER = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 def steps(root: Path, *, become: list[str]) -> list[dict[str, Any]]:
     """What the fork server says of each step."""
     done = subprocess.run(
-        [*become, sys.executable, str(SERVER), str(root)], capture_output=True, text=True, timeout=120, check=False
+        [*become, sys.executable, str(SERVER), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(SERVER.parent.parent)},
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+PUT_STEPS = ["create", "half a slice", "a slice", "half a slice", "a slice", "sync", "rename", "directory", "directory"]
+COMMIT_STEPS = ["create", "half", "all", "sync", "rename", "directory"]
+
+
 def check(found: list[dict[str, Any]]) -> None:
     *killed, last = found
-    assert len(killed) == 9, "create, two halves of two writes, sync, rename, two directories"
-    assert all(step["killed"] and not step["acknowledged"] for step in killed)
-    assert last["acknowledged"]
+    putting, committing = killed[: len(PUT_STEPS)], killed[len(PUT_STEPS) :]
+    assert len(committing) == len(COMMIT_STEPS)
+    assert all(step["killed"] for step in killed)
+    assert not any(step["put"] for step in putting)
+    assert all(step["put"] and step["before"] and not step["committed"] for step in committing)
+    assert last["committed"]
+    assert last["listed"]
     assert last["before"]
     assert last["new"] is False
     for step in found:
         assert step["whole"]
         assert step["new"] is not step["before"]
+        assert step["before"] or not step["listed"], "what is listed was durable before"
         assert step["temporaries"] == 0
         assert step["damaged"] == 0
         assert step["earlier"] == [0] * step["step"], "what earlier processes put is good"
-    assert [step["before"] for step in killed] == [False] * 7 + [True] * 2, "there from the rename on"
+    renamed = PUT_STEPS.index("rename") + 1
+    assert [step["before"] for step in putting] == [number >= renamed for number in range(len(PUT_STEPS))]
+    assert [step["listed"] for step in committing] == [False] * 5 + [True], "listed from the rename on"
     assert any(step["left"] for step in killed), "a kill did leave a temporary to remove"
 
 
