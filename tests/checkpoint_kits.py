@@ -24,7 +24,7 @@ from roost.cluster.exchange import record_handlers
 from roost.cluster.records import DiskRecords
 from roost.codec.manifest import Manifest
 from roost.codec.records import Record, decode_record
-from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
+from roost.core.checkpoint import Redundancy
 from roost.core.cluster import Member, View
 from roost.core.ids import CheckpointName, MachineId, NodeId, ObjectId, RecordId
 from roost.net.links import Links
@@ -38,6 +38,9 @@ from roost.wire.messages import Commit, GetStatus, Ping, Pong
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+CHUNK_MAX = 64 * KIB
+"""Small chunks make a checkpoint of many out of little: here a file of so many bytes is a chunk of its own."""
+UNIT = CHUNK_MAX // 2
 CLIENT = 200
 NAME = CheckpointName("run/step-1")
 TWO = Redundancy.parse("2")
@@ -97,8 +100,10 @@ def write_tree(disk: MemoryDisk, name: str, tree: Tree | bytes, *, mode: int = 0
     for path, content in tree.items():
         where = f"{name}/{path}"
         if content is None:
-            disk.make_directory(where, mode=0o755)
+            disk.make_directory(where, mode=0o755, exist_ok=True)
         elif isinstance(content, str):
+            if disk.exists(where):
+                disk.unlink(where)
             disk.symlink(content, where)
         else:
             write_file(disk, where, content, mode=mode)
@@ -195,7 +200,7 @@ class Kit:
 
     async def store(
         self, tree: Tree | bytes | None = None, *, name: CheckpointName = NAME, at: str = "out",
-        redundancy: Redundancy = TWO, progress: Progress | None = None, chunk_max: int = CHUNK_BYTES_MAX,
+        redundancy: Redundancy = TWO, progress: Progress | None = None, chunk_max: int = CHUNK_MAX,
         compress: bool = True, defaulted: bool = False, source: str = "here:/out",
     ) -> Receipt:  # fmt: skip
         """Store `tree` (what lies at `at` when None)."""

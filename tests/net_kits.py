@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from dataclasses import dataclass, field
 
 from roost.core.cluster import Address
+from roost.core.errors import Unreachable
 from roost.core.ids import NodeId
 from roost.net.body import Body
 from roost.net.link import Link
@@ -169,8 +170,6 @@ class RawPeer:
 
     async def silence(self) -> float:
         """Read until the peer breaks the stream; when that was."""
-        from roost.core.errors import Unreachable
-
         try:
             while True:
                 await self.receive()

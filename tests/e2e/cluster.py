@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from e2e.processes import Answer, Handle, Program
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
+AT_ONCE = 4
 CONFIG = """\
 cluster: test
 local_nodes: 0
@@ -100,6 +101,16 @@ class Cluster:
         assert answer.code == 0, answer
         return answer.result
 
+    def together(self, commands: Iterable[Sequence[object]], *, home: Path | None = None) -> list[Answer]:
+        """Run commands side by side, a few at a time; their answers in order."""
+        waiting = list(commands)
+        answers: list[Answer] = []
+        while waiting:
+            batch, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
+            begun = [self.begin(*command, home=home) for command in batch]
+            answers += [program.wait() for program in begun]
+        return answers
+
     def gathered(self, name: str, *arguments: object, home: Path | None = None) -> Path:
         """Gather into a new folder; the path that the answer names."""
         to = self.root / "gathered" / str(len(self._programs))
@@ -142,21 +153,23 @@ class Cluster:
             told = program.until("listening", timeout_s=READY_LIMIT_S)
             self.nodes[name] = Node(name, told["node"], self.root / name, program.handle, program)
 
-    def restart(self, node: Node) -> None:
-        """Start a node that has ended again, in its old home; it may come back at another address."""
-        assert node.handle.ended(10)
-        own = node.home / "roost.yaml"
-        config = own if own.exists() else self.config
-        node.program = self.begin("join", "--name", node.name, home=node.home, config=config)
-        node.program.until("listening", timeout_s=READY_LIMIT_S)
-        node.handle = node.program.handle
+    def restart(self, *nodes: Node) -> None:
+        """Start nodes that have ended again, in their old homes; they may come back at other addresses."""
+        for node in nodes:
+            assert node.handle.ended(10)
+            own = node.home / "roost.yaml"
+            config = own if own.exists() else self.config
+            node.program = self.begin("join", "--name", node.name, home=node.home, config=config)
+            node.handle = node.program.handle
+        for node in nodes:
+            assert node.program is not None
+            node.program.until("listening", timeout_s=READY_LIMIT_S)
 
     def revive(self) -> None:
         """Bring every node back that is frozen or has ended."""
         for node in self.nodes.values():
             node.handle.resume()
-            if node.handle.ended(0):
-                self.restart(node)
+        self.restart(*(node for node in self.nodes.values() if node.handle.ended(0)))
 
     def stop(self) -> Answer:
         """Ctrl-C for the coordinator, and what it said in the end."""

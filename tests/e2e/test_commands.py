@@ -294,21 +294,13 @@ def test_a_client_joins_with_a_token_and_stores_from_there(cluster: Cluster, tmp
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["store"],
-        ["frobnicate"],
-        ["ls", "--no-such-option"],
-        ["show", "a//b"],
-        ["store", ".", "--name", "../escape"],
-        ["store", ".", "--name", "/absolute"],
-        ["token", "create", "--ttl", "soon"],
-    ],
-    ids=" ".join,
-)
-def test_exit_2_for_a_wrong_command(cluster: Cluster, arguments: list[str]) -> None:
-    refused(cluster.cli(*arguments), code=2, word="usage")
+def test_exit_2_for_a_wrong_command(cluster: Cluster) -> None:
+    wrong: list[list[str]] = [
+        ["store"], ["frobnicate"], ["ls", "--no-such-option"], ["show", "a//b"], ["store", ".", "--name", "../escape"],
+        ["store", ".", "--name", "/absolute"], ["token", "create", "--ttl", "soon"],
+    ]  # fmt: skip
+    for answer in cluster.together(wrong):
+        refused(answer, code=2, word="usage")
 
 
 def test_exit_2_for_a_token_that_is_none(cluster: Cluster, tmp_path: Path) -> None:
@@ -316,13 +308,9 @@ def test_exit_2_for_a_token_that_is_none(cluster: Cluster, tmp_path: Path) -> No
     assert "token" in refused(answer, code=2, word="usage")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["store", "no/such/path"], ["gather", "no/such"], ["show", "no/such"], ["verify", "no/such"], ["rm", "no/such"]],
-    ids=" ".join,
-)
-def test_exit_4_for_what_is_not_there(cluster: Cluster, arguments: list[str]) -> None:
-    assert "no/such" in refused(cluster.cli(*arguments), code=4, word="not-found")
+def test_exit_4_for_what_is_not_there(cluster: Cluster) -> None:
+    for answer in cluster.together((word, "no/such") for word in ("store", "gather", "show", "verify", "rm")):
+        assert "no/such" in refused(answer, code=4, word="not-found")
 
 
 def test_exit_4_for_a_version_that_is_not_there(cluster: Cluster, checkpoint: dict[str, Any]) -> None:
@@ -330,10 +318,11 @@ def test_exit_4_for_a_version_that_is_not_there(cluster: Cluster, checkpoint: di
     assert checkpoint["version"] in told
 
 
-@pytest.mark.parametrize("arguments", [["ls"], ["store", "."], ["nodes"], ["token", "create"], ["join"]], ids=" ".join)
-def test_exit_7_in_a_home_that_belongs_to_no_cluster(cluster: Cluster, tmp_path: Path, arguments: list[str]) -> None:
+def test_exit_7_in_a_home_that_belongs_to_no_cluster(cluster: Cluster, tmp_path: Path) -> None:
     home = tmp_path / "empty"
-    refused(cluster.cli(*arguments, home=home), code=7, word="not-admitted")
+    commands = (["ls"], ["store", "."], ["nodes"], ["token", "create"], ["join"], ["status"])
+    for answer in cluster.together(commands, home=home):
+        refused(answer, code=7, word="not-admitted")
     assert not (home / "identity/certificate.der").exists()
 
 

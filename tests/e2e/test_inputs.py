@@ -3,12 +3,14 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from e2e import trees
 from e2e.cluster import Cluster
+from e2e.processes import Answer
 
 Make = Callable[[Path], Path]
 
@@ -110,18 +112,38 @@ INPUTS: list[Make] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", INPUTS, ids=lambda make: make.__name__)
-def test_comes_back_as_it_was(cluster: Cluster, tmp_path: Path, make: Make) -> None:
-    path = make(tmp_path)
-    before = trees.tree_of(path)
-    stored = cluster.done("store", path, "--name", f"inputs/{make.__name__}")
-    assert stored["copies"] == 2
-    assert not stored["degraded"]
-    assert stored["bytes"] == sum(
-        p.lstat().st_size for p in [path, *path.rglob("*")] if p.is_file() and not p.is_symlink()
-    )
-    assert trees.tree_of(cluster.gathered(stored["name"])) == before
-    assert trees.tree_of(path) == before
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One checkpoint's way there and back."""
+
+    path: Path
+    before: dict[str, trees.Entry]
+    stored: Answer
+    gathered: Answer
+
+
+@pytest.fixture(scope="module")
+def trips(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trip]:
+    """All inputs, made, stored and gathered, several at a time."""
+    names = [make.__name__ for make in INPUTS]
+    paths = [make(tmp_path_factory.mktemp("input")) for make in INPUTS]
+    before = [trees.tree_of(path) for path in paths]
+    stored = cluster.together(("store", path, "--name", f"inputs/{n}") for path, n in zip(paths, names, strict=True))
+    to = tmp_path_factory.mktemp("gathered")
+    gathered = cluster.together(("gather", f"inputs/{n}", "--to", to / n) for n in names)
+    return {n: Trip(*parts) for n, *parts in zip(names, paths, before, stored, gathered, strict=True)}
+
+
+@pytest.mark.parametrize("name", [make.__name__ for make in INPUTS])
+def test_comes_back_as_it_was(trips: dict[str, Trip], name: str) -> None:
+    trip = trips[name]
+    assert trip.stored.code == 0, trip.stored
+    assert trip.stored.result["copies"] == 2
+    files = [p for p in (trip.path, *trip.path.rglob("*")) if p.is_file() and not p.is_symlink()]
+    assert trip.stored.result["bytes"] == sum(p.stat().st_size for p in files)
+    assert trip.gathered.code == 0, trip.gathered
+    assert trees.tree_of(Path(trip.gathered.result["path"])) == trip.before
+    assert trees.tree_of(trip.path) == trip.before
 
 
 def test_a_thousand_small_files_come_back_as_they_were(cluster: Cluster, tmp_path: Path) -> None:
@@ -167,19 +189,20 @@ def test_a_link_that_leaves_is_refused_by_name_and_followed_when_asked(cluster: 
     assert (back / "away.bin").read_bytes() == outside.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_what_is_no_file_is_refused_by_name(cluster: Cluster, tmp_path: Path, kind: str) -> None:
-    trees.write(tmp_path / "folder/model.bin", b"fine")
-    odd = tmp_path / "folder" / f"the {kind}"
-    if kind == "pipe":
-        os.mkfifo(odd)
-    else:
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(os.path.relpath(odd))
-    for path in (tmp_path / "folder", odd):
-        refused = cluster.cli("store", path)
-        assert refused.code == 2, refused
-        assert odd.name in refused.result["message"]
+def test_what_is_no_file_is_refused_by_name(cluster: Cluster, tmp_path: Path) -> None:
+    trees.write(tmp_path / "a/model.bin", b"fine")
+    trees.write(tmp_path / "b/model.bin", b"fine")
+    pipe, bound = tmp_path / "a/the pipe", tmp_path / "b/the socket"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(bound))
+    for odd, answer in zip(
+        (pipe, pipe, bound, bound),
+        cluster.together(("store", path) for path in (pipe, pipe.parent, bound, bound.parent)),
+        strict=True,
+    ):
+        assert answer.code == 2, answer
+        assert odd.name in answer.result["message"]
     assert not cluster.done("ls", tmp_path.name)["checkpoints"]
 
 
@@ -204,10 +227,11 @@ def test_three_copies_when_three_are_asked(cluster: Cluster, tmp_path: Path) -> 
     assert trees.tree_of(cluster.gathered("inputs/three")) == trees.tree_of(path)
 
 
-@pytest.mark.parametrize("redundancy", ["2+1", "4+2", "1", "many"])
-def test_a_redundancy_that_is_not_built_is_refused_clearly(cluster: Cluster, tmp_path: Path, redundancy: str) -> None:
+def test_a_redundancy_that_is_not_built_is_refused_clearly(cluster: Cluster, tmp_path: Path) -> None:
     path = trees.write(tmp_path / "x", b"x")
-    refused = cluster.cli("store", path, "--redundancy", redundancy)
-    assert refused.code == 2
-    assert redundancy in refused.result["message"]
-    assert "two copies" in refused.result["hint"]
+    asked = ("2+1", "4+2", "1", "many")
+    answers = cluster.together(("store", path, "--redundancy", redundancy) for redundancy in asked)
+    for redundancy, answer in zip(asked, answers, strict=True):
+        assert answer.code == 2, answer
+        assert redundancy in answer.result["message"]
+        assert "two copies" in answer.result["hint"]

@@ -30,7 +30,7 @@ class Tree:
 
 
 class Maker:
-    """Makes checkpoints of 100 KB to 1 MB."""
+    """Makes checkpoints of some 30 to 500 KB."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -39,11 +39,11 @@ class Maker:
     def tree(self) -> Tree:
         """A new checkpoint: one safetensors file, or a folder around one."""
         if self._chance.random() < 0.3:
-            return Tree({"model.safetensors": self._file(self._safetensors(300_000))}, single=True)
+            return Tree({"model.safetensors": self._file(self._safetensors(250_000))}, single=True)
         entries = {
             "config.json": self._file(b'{"layers": %d}' % self._chance.randrange(99)),
-            "model.safetensors": self._file(self._safetensors(400_000)),
-            "optimizer.bin": self._file(self._chance.randbytes(self._chance.randrange(20_000, 200_000))),
+            "model.safetensors": self._file(self._safetensors(200_000)),
+            "optimizer.bin": self._file(self._chance.randbytes(self._chance.randrange(10_000, 100_000))),
             "empty": self._file(b""),
             "shards": Entry(FileKind.DIRECTORY, "", 0o755, self._time()),
             "latest": Entry(FileKind.SYMLINK, "shards/1.bin", 0o777, self._time()),

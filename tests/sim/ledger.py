@@ -73,8 +73,8 @@ class Ledger:
         attempt.receipt = receipt
         nodes = [self.cluster.node_of(node_id) for node_id in receipt.nodes]
         self._check_claim(attempt, receipt, nodes, durable_on)
-        if attempt.number % 4 == 0:
-            chance = random.Random(f"receipt {attempt.number}")
+        chance = random.Random(f"{receipt.version} {attempt.number}")
+        if chance.random() < 0.1:
             left = {node.number: node.disk.remains(chance) for node in nodes}
             self._check_claim(attempt, receipt, nodes, lambda node, path: file_on(left[node.number], path))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from roost.testing.cluster import SimCluster, SimNode
 from roost.testing.network import Line
-from sim.ledger import Ledger, object_path, objects_on
+from sim.ledger import Ledger, file_on, object_path, objects_on
 
 KINDS = (
     "power", "power in a write", "kill", "death", "partition", "one way", "freeze", "slow line", "slow disk", "full",
@@ -29,10 +29,12 @@ class Climate:
 
 def draw_climate(chance: random.Random, cluster: SimCluster, *, losses: int) -> Climate:
     """One run in ten is calm, one in six loses more than it may."""
-    beyond = chance.random() < 0.17
+    beyond = chance.random() < 0.2
     domains = sorted({cluster.domain_of(node) for node in cluster.nodes})
     doomed = set(chance.sample(domains, min(len(domains), losses + 1 if beyond else losses)))
-    kinds = tuple(chance.sample(KINDS, chance.choice((1, 2, 3, 5)))) if chance.random() < 0.9 else ()
+    kinds = tuple(chance.sample(KINDS, chance.choice((1, 2, 4, 6)))) if chance.random() < 0.9 else ()
+    if beyond:
+        kinds += ("death", "flip", "flip")
     numbers = frozenset(node.number for node in cluster.nodes if cluster.domain_of(node) in doomed)
     return Climate(kinds, numbers, beyond)
 
@@ -57,13 +59,14 @@ class Weather:
         }  # fmt: skip
         self.happened: set[str] = set()
 
-    def brew(self, *, within_s: float) -> None:
-        """Draw the faults of the next `within_s` seconds."""
+    def brew(self) -> None:
+        """Draw the faults of the next seconds, most of them soon: what people do here takes a tenth of one or two."""
         if not self._climate.kinds:
             return
-        for _ in range(self._chance.choice((0, 1, 1, 2, 3))):
+        for _ in range(self._chance.choice((0, 1, 2, 3, 4))):
             kind = self._chance.choice(self._climate.kinds)
-            task = asyncio.create_task(self._strike(kind, self._chance.random() * within_s), name=f"fault: {kind}")
+            delay_s = 10 ** self._chance.uniform(-2.5, 0.8)
+            task = asyncio.create_task(self._strike(kind, delay_s), name=f"fault: {kind}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -197,7 +200,7 @@ class Weather:
         """Bits of some objects turn at rest."""
         here = objects_on(node.disk)
         for hit in self._chance.sample(here, min(len(here), self._chance.choice((1, 1, 3, len(here))))):
-            size = node.disk.info(object_path(hit)).size
+            size = len(file_on(node.disk, object_path(hit)) or b"")
             self._tell(f"{node.name}: a bit of {hit.hex()[:12]} turns")
             self._ledger.damaged.add((node.number, hit))
             node.disk.flip(object_path(hit), self._chance.randrange(size), self._chance.randrange(8))

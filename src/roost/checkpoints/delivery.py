@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
-from roost.core.errors import BY_CODE, Damaged, NoSpace, NotFound, RoostError, Unreachable, first_of
+from roost.core.errors import BY_CODE, Damaged, DiskFault, NoSpace, NotFound, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
 from roost.wire.messages import Ping
@@ -59,12 +59,21 @@ class Delivery:
     progress: Progress
     holders: dict[ObjectId, set[NodeId]] = field(default_factory=dict)
     bytes_sent: int = 0
+    _sourceless: set[tuple[ObjectId, NodeId]] = field(default_factory=set)
+    """Who passed an object on in vain, or has no good copy of it: it is not asked again, whatever it says of new puts;
+    what is still short then we send ourselves, and so see whose fault it is."""
     _passing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PASSING_MAX))
 
     def of(self, object_id: ObjectId) -> set[NodeId]:
         """The live holders of an object, as far as is known."""
         known = self.holders.setdefault(object_id, set())
         return {node for node in known if self.chooser.alive(node)}
+
+    def lost(self, object_id: ObjectId, node: NodeId) -> None:
+        """`node` turned out not to have the object. Whoever said that it does, or passed it on there, is not asked to
+        pass it on again."""
+        self._sourceless |= {(object_id, holder) for holder in self.holders[object_id]}
+        self.holders[object_id].discard(node)
 
     def copies(self, object_id: ObjectId) -> int:
         return self.chooser.distinct(self.of(object_id))
@@ -124,7 +133,7 @@ class Delivery:
             if target is None:
                 return None
             for holder in reversed(held):
-                if (holder, target) not in tried:
+                if (holder, target) not in tried and (object_id, holder) not in self._sourceless:
                     return holder, target
             unreached.add(target)
 
@@ -142,12 +151,15 @@ class Delivery:
             self.holders[object_id].add(target)
         elif problem in (NotFound.code, Damaged.code):
             self.holders[object_id].discard(holder)
+            self._sourceless.add((object_id, holder))
         elif problem == NoSpace.code:
             self._blame(target, NoSpace(f"{name} is full"))
         elif BY_CODE.get(problem) is Unreachable:
             await self._suspect(target)
+        elif problem == DiskFault.code:
+            self._blame(target, DiskFault(f"the disk of {name} fails"))
         else:
-            self._blame(target, RoostError(f"{name} refused an object ({problem})"))
+            self._sourceless.add((object_id, holder))
 
     async def _suspect(self, node: NodeId) -> None:
         """Another node could not reach `node`: if we cannot either, it is passed over."""

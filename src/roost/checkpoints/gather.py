@@ -208,6 +208,7 @@ class _Gathering:
 
     async def _nowhere(self, object_id: ObjectId, chunk: int, fetching: _Fetching) -> RoostError:
         """Why an object cannot be had, naming the chunk, the file and the tensor that need it."""
+        await self._bring_headers(chunk, fetching)
         async with self._writing:
             what = await self._peers.runtime.in_thread(self._describe, chunk)
         left = fetching.holders[object_id]
@@ -222,6 +223,20 @@ class _Gathering:
             f"no good copy of chunk {object_id.hex()[:12]} ({what}) is left on any node",
             hint="gather an older version (see: roost ls), or the other files with --only",
         )
+
+    async def _bring_headers(self, chunk: int, fetching: _Fetching) -> None:
+        """Fetch the first chunks of the files that need chunk number `chunk`: their headers name the tensors. What
+        cannot be had is left."""
+        layout = self._manifest.layout()
+        buffer = memoryview(bytearray(OBJECT_BYTES_MAX))
+        for piece in layout.pieces_of(chunk):
+            first = layout.chunks_of(piece.file)[0]
+            object_id = self._manifest.chunks.id_of(first)
+            if first == chunk or first in self._done:
+                continue
+            for node in sorted(fetching.holders.get(object_id, ())):
+                if await self._fetch_from(node, object_id, [first], fetching, buffer):
+                    break
 
     def _describe(self, chunk: int) -> str:
         """Which file, and which tensors of it when its header is at hand, need chunk number `chunk`."""

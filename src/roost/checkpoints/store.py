@@ -314,7 +314,7 @@ class _Storing:
                 self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
             for node, missing in votes.missing.items():
                 for object_id in missing:
-                    self._delivery.holders[object_id].discard(node)
+                    self._delivery.lost(object_id, node)
             proved = {i: {node for node in yes if i in counted[node]} for i in objects}
             if not votes.problems and not votes.missing:
                 break

@@ -117,7 +117,7 @@ class Target:
         return all(self._same_entry(self._manifest.files[index]) for index in self._chosen)
 
     def _same_entry(self, entry: FileEntry) -> bool:
-        path = self.final if self._single else f"{self.final}/{entry.path}"
+        path = self._final_path(entry)
         if not self._disk.exists(path):
             return False
         info = self._disk.info(path)
@@ -152,10 +152,21 @@ class Target:
         for index in self._chosen:
             entry = self._manifest.files[index]
             if entry.kind == "f":
+                if resumed:
+                    self._detach(index)
                 file = self._file(index)
                 if file.info().size != entry.size:
                     file.truncate(entry.size)
         return resumed
+
+    def _detach(self, index: int) -> None:
+        """A power cut may leave a rename half done, the partial file and the one in place two names of one file: then
+        let go of the partial name, for what is in place must not be written to."""
+        path, final = self._path(index), self._final_path(self._manifest.files[index])
+        if self._disk.exists(path) and self._disk.exists(final):
+            here, there = self._disk.info(path), self._disk.info(final)
+            if (here.device, here.inode) == (there.device, there.inode):
+                self._disk.unlink(path)
 
     def _lay_out(self) -> None:
         """Make the folders of the partial tree, and remove from it what is not gathered now: an interrupted gather of
@@ -178,6 +189,9 @@ class Target:
         for name, inner in self._disk.list(path):
             self._remove(f"{path}/{name}", inner)
         self._disk.remove_directory(path)
+
+    def _final_path(self, entry: FileEntry) -> str:
+        return self.final if self._single else f"{self.final}/{entry.path}"
 
     def _path(self, index: int) -> str:
         return self._partial if self._single else f"{self._partial}/{self._manifest.files[index].path}"

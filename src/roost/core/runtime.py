@@ -5,12 +5,15 @@
 """
 
 import asyncio
-import concurrent.futures
+import contextlib
+import functools
 import os
+import queue
 import random
+import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -52,12 +55,13 @@ class Runtime(Protocol):
 
 
 class SystemRuntime:
-    """The machine's own clock, randomness and a bounded thread pool."""
+    """The machine's own clock, randomness and a bounded pool of threads. For one event loop at a time."""
 
     def __init__(self, *, threads_max: int = 0) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            max_workers=threads_max or min(16, 4 + (os.cpu_count() or 1)), thread_name_prefix="roost"
-        )
+        self._threads_max = threads_max or min(16, 4 + (os.cpu_count() or 1))
+        self._threads: list[threading.Thread] = []
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._under_way = 0
 
     def now(self) -> float:
         return time.monotonic()
@@ -78,19 +82,79 @@ class SystemRuntime:
         return asyncio.timeout(seconds)
 
     async def in_thread(self, work: Callable[..., T], *args: object) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+        job = _Job(asyncio.get_running_loop(), functools.partial(work, *args))
+        self._under_way += 1
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.shield(asyncio.wait([future]))
-                except asyncio.CancelledError:
-                    continue
-            if not future.cancelled():
-                future.exception()
-            raise
+            if self._under_way > len(self._threads) and len(self._threads) < self._threads_max:
+                self._start_thread()
+            self._waiting.put(job)
+            await job.done()
+        finally:
+            self._under_way -= 1
+        if job.error is not None:
+            try:
+                raise job.error
+            finally:
+                del job  # the error's traceback leads here: no cycle
+        return cast(T, job.result)
+
+    def _start_thread(self) -> None:
+        # A daemon: the process may end while threads are idle, and they work only for callers that wait for them.
+        thread = threading.Thread(target=_serve, args=(self._waiting,), name="roost", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def close(self) -> None:
         """Wait for running work and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for _ in self._threads:
+            self._waiting.put(None)
+        while self._threads:
+            self._threads.pop().join()
+
+
+class _Job:
+    """Work for a thread, and the way back to its caller. Leaner than concurrent.futures, which takes eight turns of
+    the loop and two locks for each hop: data passes through here in slices, by the thousand."""
+
+    __slots__ = ("_ended", "_loop", "_waiter", "_work", "error", "result")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
+        self._loop = loop
+        self._work = work
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.result: object = None
+        self.error: BaseException | None = None
+
+    async def done(self) -> None:
+        """Return when the work has ended; a caller that is cancelled meanwhile learns it only then."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._ended:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    def run(self) -> None:
+        """Do the work, in a thread."""
+        try:
+            self.result = self._work()
+        except BaseException as error:  # supervised: it is raised where the caller waits
+            self.error = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _serve(waiting: "queue.SimpleQueue[_Job | None]") -> None:
+    """One thread of the pool: work until told to end."""
+    while (job := waiting.get()) is not None:
+        job.run()
+        del job

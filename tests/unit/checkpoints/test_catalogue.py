@@ -252,7 +252,12 @@ def damage_schema(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda data: b"no database, but some text of a person" * 40, damage_header, damage_schema, lambda data: data[:5000]],
+    [
+        lambda data: b"no database, but some text of a person" * 40,
+        damage_header,
+        damage_schema,
+        lambda data: data[:5000],
+    ],
 )
 def test_a_file_that_is_no_catalogue_any_more_is_made_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     async def main() -> None:
@@ -417,7 +422,8 @@ def test_processes_that_make_one_file_at_once_all_succeed(tmp_path: Path) -> Non
     started = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN_AND_FILL, str(path), f"run/step-{n}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PYTHONPATH": ":".join(sys.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={"PYTHONPATH": ":".join(sys.path)},
         )
         for n in range(3)
     ]  # fmt: skip

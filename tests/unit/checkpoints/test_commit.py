@@ -186,5 +186,3 @@ def test_a_frozen_node_is_a_problem_within_its_limit() -> None:
         assert kit.runtime.now() - begun < 6
 
     simulate(scenario, nodes=2)
-
-

@@ -44,7 +44,8 @@ def test_the_chunks_are_the_stream_and_the_hashes_those_of_the_files() -> None:
     files = [content for _, content in sorted(tree.items()) if isinstance(content, bytes)]
     assert b"".join(data for data, _ in chunks) == b"".join(files)
     assert [(e.path, e.kind, e.size) for e in entries] == [
-        (path, "f", len(c)) if isinstance(c, bytes) else (path, "l" if c else "d", 0) for path, c in sorted(tree.items())
+        (path, "f", len(c)) if isinstance(c, bytes) else (path, "l" if c else "d", 0)
+        for path, c in sorted(tree.items())
     ]
     assert all(
         e.sha256 == (hashlib.sha256(c).digest() if isinstance(c, bytes) else b"")

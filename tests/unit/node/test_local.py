@@ -1,0 +1,94 @@
+"""Local nodes before they run: their homes, identities and ports."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from roost.cluster.remembered import Remembered
+from roost.core.cluster import Address
+from roost.core.errors import NotAdmitted
+from roost.core.ids import MachineId, NodeId
+from roost.core.runtime import SystemRuntime
+from roost.disk.posix import PosixDisk
+from roost.net.ports import free_port, is_free
+from roost.node.local import LocalNodes
+from roost.security.authority import Authority
+from roost.security.identity import Identity
+from roost.settings.load import parse
+from roost.settings.paths import Home
+
+COORDINATOR = NodeId("c" * 32)
+AT = Address("127.0.0.1", 7400)
+MACHINE = MachineId("d" * 32)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def nodes(home: Home) -> LocalNodes:
+    return LocalNodes(SystemRuntime(), home, reserve_bytes=1 << 20, name="pi", machine=MACHINE)
+
+
+def listen_of(home: Home) -> Address:
+    return parse(home.settings.read_text(), file=home.settings).settings.node.listen
+
+
+def test_a_home_is_made_ready_once(home: Home) -> None:
+    authority = Authority.create("home")
+    assert nodes(home)._prepare(home.node(1), authority, COORDINATOR, AT) is None
+    disk = PosixDisk(home.node(1).root)
+    identity = Identity.load(disk)
+    assert identity.machine == MACHINE
+    assert identity.cluster_hash == authority.cluster_hash
+    remembered = Remembered(disk)
+    remembered.load()
+    assert remembered.addresses(COORDINATOR) == (AT,)
+    listen = listen_of(home.node(1))
+    assert listen.is_loopback
+    assert parse(home.node(1).settings.read_text(), file=home.node(1).settings).settings.node.reserve == 1 << 20
+    assert nodes(home)._prepare(home.node(1), None, COORDINATOR, Address("127.0.0.1", 7500)) is None
+    assert Identity.load(disk).node_id == identity.node_id
+    assert listen_of(home.node(1)) == listen, "a node keeps its port"
+    remembered.load()
+    assert remembered.addresses(COORDINATOR)[0] == Address("127.0.0.1", 7500)
+
+
+def test_a_home_without_an_identity_needs_the_authority(home: Home) -> None:
+    with pytest.raises(NotAdmitted):
+        nodes(home)._prepare(home.node(1), None, COORDINATOR, AT)
+
+
+def test_a_port_that_is_taken_is_changed(home: Home) -> None:
+    authority = Authority.create("home")
+    nodes(home)._prepare(home.node(1), authority, COORDINATOR, AT)
+    before = listen_of(home.node(1))
+    with socket.socket() as squatter:
+        squatter.bind((before.host, before.port))
+        squatter.listen()
+        assert not is_free(before)
+        nodes(home)._prepare(home.node(1), authority, COORDINATOR, AT)
+        assert listen_of(home.node(1)).port != before.port
+
+
+@pytest.mark.parametrize("text", ["", "nonsense: [", "node: {listen: 5}", "node: {lisden: x}"])
+def test_settings_that_cannot_be_read_are_written_anew(home: Home, text: str) -> None:
+    authority = Authority.create("home")
+    home.node(1).root.mkdir(parents=True)
+    home.node(1).settings.write_text(text)
+    nodes(home)._prepare(home.node(1), authority, COORDINATOR, AT)
+    assert listen_of(home.node(1)).port > 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_ports_are_found(host: str) -> None:
+    if host == "::1" and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    try:
+        port = free_port(host)
+    except OSError:
+        pytest.skip(f"this machine cannot listen on {host}")
+    assert 0 < port <= 65535
+    assert is_free(Address(host, port))
