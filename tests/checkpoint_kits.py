@@ -316,7 +316,7 @@ async def start_node(world: SimNetwork, runtime: SimRuntime, number: int, disk: 
     handlers: dict[type, Handler] = {
         **chunk_handlers(store, PassOn(store, links)),
         **record_handlers(records, changed=lambda: None),
-        Commit: commit_handler(store, records, changed=lambda: None),
+        Commit: commit_handler(runtime, store, records, changed=lambda: None),
         GetStatus: status_of(store),
         Ping: ping,
     }

@@ -132,7 +132,7 @@ async def put_and_die(root: str, number: int, tell: Tell) -> None:
         await sink.give(memoryview(record))
 
     call = Call(Commit(len(record), b"\x01"), Peer(None, None, Address("127.0.0.1", 1)), take)
-    reply = await commit_handler(store, records, changed=lambda: None)(call)
+    reply = await commit_handler(SystemRuntime(), store, records, changed=lambda: None)(call)
     tell({"committed": isinstance(reply.answer, Committed) and not reply.answer.missing})
 
 

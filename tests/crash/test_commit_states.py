@@ -57,7 +57,7 @@ async def commit(store: DiskChunkStore, records: DiskRecords) -> bool:
         await sink.give(memoryview(DATA))
 
     call = Call(Commit(len(DATA), b"\x01"), Peer(None, None, Address("127.0.0.1", 1)), take)
-    reply = await commit_handler(store, records, changed=lambda: None)(call)
+    reply = await commit_handler(SimRuntime(random.Random(2)), store, records, changed=lambda: None)(call)
     assert isinstance(reply.answer, Committed)
     return not reply.answer.missing
 

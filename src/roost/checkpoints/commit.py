@@ -17,9 +17,13 @@ from roost.codec.manifest import Manifest
 from roost.codec.records import decode_record
 from roost.core.errors import ProtocolError, RoostError
 from roost.core.ids import NodeId, ObjectId
+from roost.core.runtime import Runtime
 from roost.net.body import Body, BytesSink
 from roost.net.server import Call, Handler, Reply
 from roost.wire.messages import IDS_MAX, Commit, Committed, join_ids, pack_bits, split_ids, unpack_bits
+
+
+RECEIVED_AT_ONCE = 2
 
 
 class GuardedStore(Protocol):
@@ -35,24 +39,23 @@ class GuardedStore(Protocol):
         ...
 
 
-def commit_handler(store: GuardedStore, records: RecordSet, *, changed: Callable[[], None]) -> Handler:
-    """The node's side. `changed` is called when a manifest was written, so that the others hear of it soon."""
+def commit_handler(
+    runtime: Runtime, store: GuardedStore, records: RecordSet, *, changed: Callable[[], None]
+) -> Handler:
+    """The node's side. `changed` is called when a manifest was written, so that the others hear of it soon. A manifest
+    may have 64 MiB, so only a few are taken at a time."""
+    places = asyncio.Semaphore(RECEIVED_AT_ONCE)
 
     async def commit(call: Call) -> Reply:
         request = call.request
         assert isinstance(request, Commit)
-        sink = BytesSink(request.length)
-        await call.receive_body(sink)
-        data = sink.data()
-        manifest = decode_record(data)
-        if not isinstance(manifest, Manifest):
-            raise ProtocolError("what is committed is not a manifest")
-        objects = manifest.objects()
-        try:
-            flags = unpack_bits(request.counted, len(objects))
-        except ValueError as error:
-            raise ProtocolError(f"the commit's bitmap does not fit its manifest: {error}") from error
-        counted = [i for i, flag in zip(objects, flags, strict=True) if flag]
+        async with places:
+            sink = BytesSink(request.length)
+            await call.receive_body(sink)
+            return await decide(request, sink.data())
+
+    async def decide(request: Commit, data: bytes) -> Reply:
+        counted = await runtime.in_thread(_counted, data, request.counted)
         async with store.guard():
             missing = await store.missing(counted)
             if missing:
@@ -62,6 +65,19 @@ def commit_handler(store: GuardedStore, records: RecordSet, *, changed: Callable
         return Reply(Committed(b""))
 
     return commit
+
+
+def _counted(data: bytes, bits: bytes) -> list[ObjectId]:
+    """The objects that `bits` marks among those of the manifest `data`."""
+    manifest = decode_record(data)
+    if not isinstance(manifest, Manifest):
+        raise ProtocolError("what is committed is not a manifest")
+    objects = manifest.objects()
+    try:
+        flags = unpack_bits(bits, len(objects))
+    except ValueError as error:
+        raise ProtocolError(f"the commit's bitmap does not fit its manifest: {error}") from error
+    return [i for i, flag in zip(objects, flags, strict=True) if flag]
 
 
 @dataclass(frozen=True, slots=True)

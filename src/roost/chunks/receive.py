@@ -117,7 +117,8 @@ class DiskSink:
     async def _written(self) -> None:
         """Wait for the slice before this one; its error becomes ours."""
         if self._writing is not None:
-            await asyncio.wait([self._writing])
+            if not self._writing.done():
+                await asyncio.wait([self._writing])
             self._writing.result()
 
     async def _settle(self) -> None:

@@ -78,7 +78,7 @@ class Session:
             except RoostError:
                 continue
             if link.stream.peer.node_id is not None:
-                self.remembered.worked(link.stream.peer.node_id, address)
+                await self.runtime.in_thread(self.remembered.worked, link.stream.peer.node_id, address)
             await link.close()
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from roost.wire.messages import (
     split_ids,
 )
 
+RECEIVED_AT_ONCE = 2
 AT_ONCE = 8
 """Records under way at once in one exchange; a manifest may have 64 MiB, so there are few."""
 
@@ -38,7 +39,9 @@ class Exchanged:
 
 
 def record_handlers(records: RecordSet, *, changed: Callable[[], None]) -> Handlers:
-    """What a server needs to take part; `changed` is called when a peer brought something new."""
+    """What a server needs to take part; `changed` is called when a peer brought something new. A record may have
+    64 MiB, so only a few are taken at a time."""
+    places = asyncio.Semaphore(RECEIVED_AT_ONCE)
 
     async def digests(call: Call) -> Reply:
         return Reply(Digests(records.digests()))
@@ -55,9 +58,10 @@ def record_handlers(records: RecordSet, *, changed: Callable[[], None]) -> Handl
 
     async def put(call: Call) -> Reply:
         assert isinstance(call.request, PutRecord)
-        sink = BytesSink(call.request.length)
-        await call.receive_body(sink)
-        new = await records.add(sink.data())
+        async with places:
+            sink = BytesSink(call.request.length)
+            await call.receive_body(sink)
+            new = await records.add(sink.data())
         if new:
             changed()
         return Reply(RecordKept(new))

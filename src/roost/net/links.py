@@ -47,8 +47,9 @@ def _refused_at_once(error: Exception) -> bool:
 class Links:
     """Calls to peers by node id.
 
-    `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered. Requests with a
-    body to or fro go over an exclusive bulk link (`bulk=True`), so that no transfer delays the small ones.
+    `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered, in a thread, for it may
+    write that down. Requests with a body to or fro go over an exclusive bulk link (`bulk=True`), so that no transfer
+    delays the small ones.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Links:
         self._hello = hello
         self._resolve = resolve
         self._worked = worked
+        self._telling = asyncio.Lock()
         self._peers: dict[NodeId, _PeerLinks] = {}
         self._closed = False
 
@@ -177,7 +179,8 @@ class Links:
             if peer.worked != address:
                 peer.worked = address
                 if self._worked is not None:
-                    self._worked(node, address)
+                    async with self._telling:
+                        await self._runtime.in_thread(self._worked, node, address)
             return link
         raise error
 

@@ -154,6 +154,7 @@ class SocketStream:
     def __init__(self, runtime: Runtime, connection: socket.socket, *, peer: Peer, local: Address) -> None:
         self._runtime = runtime
         self._socket = connection
+        self._receive = _receiver(connection)
         self._ready = Readiness(connection.fileno())
         self._peer = peer
         self._local = local
@@ -187,7 +188,7 @@ class SocketStream:
         filled, wanted = 0, into.nbytes
         while filled < wanted:
             try:
-                count = self._socket.recv_into(into[filled:])
+                count = self._receive(wanted - filled, into[filled:])
             except (ssl.SSLWantReadError, BlockingIOError):
                 self._wake_at(wanted - filled)
                 await self._wait(self._ready.readable)
@@ -200,7 +201,9 @@ class SocketStream:
                     raise self._broken(None)
                 filled += count
                 self._received += count
-                await self._moved(count)
+                self._turn_bytes += max(count, CALL_BYTES)
+                if self._turn_bytes >= TURN_BYTES:
+                    await self._end_turn()
 
     def _wake_at(self, missing: int) -> None:
         """Let the kernel wake us only when a good part of the `missing` bytes is there. TLS may have taken up to a
@@ -233,19 +236,19 @@ class SocketStream:
             else:
                 view = view[count:]
                 self._sent += count
-                await self._moved(count)
+                self._turn_bytes += max(count, CALL_BYTES)
+                if self._turn_bytes >= TURN_BYTES:
+                    await self._end_turn()
 
     async def _wait(self, ready: Callable[[], Awaitable[None]]) -> None:
         self._turn_bytes = 0
         await ready()
         self._check()
 
-    async def _moved(self, count: int) -> None:
-        self._turn_bytes += max(count, CALL_BYTES)
-        if self._turn_bytes >= TURN_BYTES:
-            self._turn_bytes = 0
-            await asyncio.sleep(0)
-            self._check()
+    async def _end_turn(self) -> None:
+        self._turn_bytes = 0
+        await asyncio.sleep(0)
+        self._check()
 
     def _check(self) -> None:
         if self._error is not None:
@@ -307,6 +310,14 @@ class SocketStream:
                 self._socket.unwrap()  # says close_notify, and does not wait for theirs
             self._socket = socket.socket(fileno=self._socket.detach())
         await end_gently(self._socket, self._ready)
+
+
+def _receiver(connection: socket.socket) -> Callable[[int, memoryview], int]:
+    """`connection.recv_into`, taking the length and the buffer. For TLS it is `read`, which recv_into calls in the end:
+    a call returns one record of 16 KiB, so that what stands around it counts."""
+    if isinstance(connection, ssl.SSLSocket):
+        return connection.read  # type: ignore[return-value]  # the number of bytes, when a buffer is given
+    return lambda length, into: connection.recv_into(into, length)
 
 
 def _pieces(buffers: Sequence[bytes | bytearray | memoryview]) -> Iterator[bytearray | memoryview]:

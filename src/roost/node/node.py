@@ -125,7 +125,7 @@ class Node:
         return {
             **chunk_handlers(self.store, pass_on),
             **record_handlers(self.records, changed=self.agent.wake),
-            Commit: commit_handler(self.store, self.records, changed=self.agent.wake),
+            Commit: commit_handler(self._runtime, self.store, self.records, changed=self.agent.wake),
             Ping: self._ping,
             GetStatus: self._status,
         }
