@@ -1,6 +1,8 @@
 """The clusters that the end-to-end tests share."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,10 @@ def spread(_spread: Cluster) -> Cluster:
     """Four nodes on four machines, brought back to life before each test that harms them."""
     _spread.revive()
     return _spread
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """The test's own folder, removed at its end: some of these tests write hundreds of megabytes."""
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -3,6 +3,7 @@
 The numbers are those of the table of faults. Each test harms a cluster whose nodes stand for four machines.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ BIG_BYTES = 250_000_000
 
 
 @pytest.fixture(scope="module")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file that takes long enough to move for something to happen meanwhile."""
-    return trees.write(tmp_path_factory.mktemp("big") / "big.bin", trees.noise(BIG_BYTES, seed=40))
+    path = trees.write(tmp_path_factory.mktemp("big") / "big.bin", trees.noise(BIG_BYTES, seed=40))
+    yield path
+    path.unlink()
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def trips(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     stored = cluster.together(("store", path, "--name", f"inputs/{n}") for path, n in zip(paths, names, strict=True))
     to = tmp_path_factory.mktemp("gathered")
     gathered = cluster.together(("gather", f"inputs/{n}", "--to", to / n) for n in names)
-    return {n: Trip(*parts) for n, *parts in zip(names, paths, before, stored, gathered, strict=True)}
+    return {n: Trip(*rest) for n, rest in zip(names, zip(paths, before, stored, gathered, strict=True), strict=True)}
 
 
 @pytest.mark.parametrize("name", [make.__name__ for make in INPUTS])

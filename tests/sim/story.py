@@ -47,6 +47,10 @@ RUN_LIMIT_S = 4000.0
 STEPS_MAX = 400_000
 CLIENTS = 2
 NAMES = ("run/step-1", "run/step-2", "other")
+LOSES_ANSWERS = frozenset(
+    ("power", "power in a write", "kill", "death", "partition", "one way", "freeze", "slow line", "slow disk")
+)
+"""Faults after which a store may fail although its commit was done: what it stored is whole or absent then."""
 LINES = (Line(), Line(), Line(delay_s=(0.001, 0.02), bytes_per_s=6_000_000))
 
 
@@ -295,8 +299,10 @@ class Story:
         result = await self._operate(client, what, work, dies_after_s)
         if isinstance(result, RoostError):
             self._allow_store_error(what, result)
-            if any(m.source == request.source for m in self._ledger.listed.values()):
-                self._covered.add("LISTED though failed"); print("LISTED", self._seed, what, result)
+            if any(manifest.source == request.source for manifest in self._ledger.listed.values()):
+                self._covered.add("failed, and yet listed")
+                if not self._weather.happened & LOSES_ANSWERS:
+                    raise Violation(f"{what}: {result!r}, and yet it is listed")
         elif result is not None:
             self._tell(f"#{attempt.number} is {result.version}, {result.copies} copies, degraded {result.degraded} {result.notes}")
             self._covered.add("degraded" if result.degraded else "acknowledged")

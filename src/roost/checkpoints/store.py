@@ -304,6 +304,8 @@ class _Storing:
         yes: frozenset[NodeId] = frozenset()
         for _ in range(COMMIT_ROUNDS_MAX):
             await self._delivery.top_up(objects, self._remake)
+            if not all(self._delivery.of(object_id) for object_id in objects):
+                raise self._nowhere()  # before any node lists a version that cannot be had
             counted = self._counted(RecordId(record_id(data)), objects)
             votes = await ask_commit(self._peers, data, objects, counted)
             yes = votes.yes
