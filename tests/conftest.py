@@ -1,4 +1,4 @@
-"""What the whole suite shares: the option that writes golden files anew."""
+"""What the whole suite shares: the options that write golden files anew, and that choose the simulator's seeds."""
 
 import pytest
 
@@ -10,3 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="write the golden files from what the code does now, instead of comparing",
     )
+    parser.addoption(
+        "--sim", type=int, default=100, metavar="N", help="how many seeds the simulator in tests/sim runs (default 100)"
+    )
+    parser.addoption("--seed", type=int, default=None, metavar="N", help="run this one seed of tests/sim again")

@@ -21,8 +21,7 @@ def _key(name: str) -> Ed25519PrivateKey:
 @functools.cache
 def _members(count: int) -> tuple[Identity, ...]:
     """Ed25519 signs without chance; the only chance in a certificate is its serial number, which we count here."""
-    serials = itertools.count(1)
-    with mock.patch.object(x509, "random_serial_number", lambda: next(serials)):
+    with mock.patch.object(x509, "random_serial_number", side_effect=itertools.count(1)):
         authority = Authority(_key("authority"), _authority_certificate(_key("authority"), "sim"))
         return tuple(
             Identity.found(authority, NodeKey(_key(f"member {number}")), machine=MachineId("0" * 32))

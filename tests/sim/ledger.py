@@ -28,7 +28,7 @@ Look = Callable[[SimNode, str], bytes | None]
 class Oldest(random.Random):
     """The chance that loses all that was not synced."""
 
-    def randrange(self, *_: object) -> int:  # type: ignore[override]  # the one use of it
+    def randrange(self, *_: object) -> int:
         return 0
 
 
@@ -70,6 +70,7 @@ class Ledger:
     def acknowledge(self, attempt: Attempt, receipt: Receipt) -> None:
         """A receipt was given this very moment: what it claims must survive a power cut of everything now, at its worst
         and, now and then, as drawn."""
+        _require(not self.errors, "; ".join(self.errors))
         attempt.receipt = receipt
         nodes = [self.cluster.node_of(node_id) for node_id in receipt.nodes]
         self._check_claim(attempt, receipt, nodes, durable_on)
@@ -93,8 +94,8 @@ class Ledger:
             holders = [node for node in nodes if self._keeps(node, i, look)]
             _require(
                 self._machines(holders) >= receipt.copies,
-                f"{what}: {receipt.copies} copies of {i.hex()[:12]} are claimed, {self._machines(holders)} would survive "
-                f"a power cut (of {[node.name for node in nodes]}: {[node.name for node in holders]})",
+                f"{what}: {receipt.copies} copies of {i.hex()[:12]} are claimed; a power cut would leave it on "
+                f"{[node.name for node in holders]} of {[node.name for node in nodes]}",
             )
 
     def _manifest(self, node: SimNode, receipt: Receipt, look: Look) -> Manifest | None:
@@ -116,7 +117,9 @@ class Ledger:
         self.listed[record] = manifest
         for i in manifest.objects():
             if not any(self._keeps(other, i, durable_on) for other in self.cluster.nodes):
-                self.errors.append(f"{node.name} lists {manifest.name}@{manifest.seq}, but {i.hex()[:12]} is nowhere durable")
+                self.errors.append(
+                    f"{node.name} lists {manifest.name}@{manifest.seq}, but {i.hex()[:12]} is durable nowhere"
+                )
 
     # What is there, and what may be lost
 

@@ -33,7 +33,7 @@ from roost.testing.network import Line
 from roost.testing.process import SimProcess
 from sim.checkpoints import Entry, Maker, Tree, difference, read_tree, write_tree
 from sim.identities import member
-from sim.ledger import Attempt, Ledger, Oldest, Violation, has_good
+from sim.ledger import Ledger, Oldest, Violation, has_good
 from sim.weather import Weather, draw_climate
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class Outcome:
     trace: tuple[str, ...]
     covered: frozenset[str]
     longest_s: float
+    nothing_left: bool
 
 
 class Failure(AssertionError):
@@ -153,9 +154,11 @@ class Story:
 
     def _draw_redundancies(self, machines: int, nodes: int) -> list[Redundancy]:
         places = nodes if machines == 1 else machines
-        return [Redundancy.parse("2")] if places < 4 or self._chance.random() < 0.6 else [
-            Redundancy.parse(text) for text in self._chance.choice((("3",), ("2", "3")))
-        ]
+        return (
+            [Redundancy.parse("2")]
+            if places < 4 or self._chance.random() < 0.6
+            else [Redundancy.parse(text) for text in self._chance.choice((("3",), ("2", "3")))]
+        )
 
     def _tell(self, what: str) -> None:
         self.trace.append(f"{self._loop.time():.6f} {what}")
@@ -222,15 +225,18 @@ class Story:
             await self._store(client, name, tree, redundancy, dies_after_s=10 ** self._chance.uniform(-3, 1))
             if self._chance.random() < 0.7:
                 self._covered.add("stored again after a crash")
-                await self._store(self._chance.choice(self._clients[:1]) if client is self._clients[0] else client,
-                                  name, tree, redundancy)
+                await self._store(client, name, tree, redundancy)
         else:
             await self._store(client, name, tree, redundancy)
         if self._chance.random() < 0.5:
             await self._gather(client, name)
 
     async def _operate(
-        self, client: _Client, what: str, work: Callable[[Session, SimProcess], Awaitable[T]], dies_after_s: float | None
+        self,
+        client: _Client,
+        what: str,
+        work: Callable[[Session, SimProcess], Awaitable[T]],
+        dies_after_s: float | None,
     ) -> T | RoostError | None:
         """Run `work` in a process of `client`; its result, its error, or None when the process died first."""
         began = self._loop.time()
@@ -304,7 +310,8 @@ class Story:
                 if not self._weather.happened & LOSES_ANSWERS:
                     raise Violation(f"{what}: {result!r}, and yet it is listed")
         elif result is not None:
-            self._tell(f"#{attempt.number} is {result.version}, {result.copies} copies, degraded {result.degraded} {result.notes}")
+            short = ", degraded" if result.degraded else ""
+            self._tell(f"#{attempt.number} is {result.version}, {result.copies} copies{short} {result.notes}")
             self._covered.add("degraded" if result.degraded else "acknowledged")
             self._covered |= {"unchanged"} if result.unchanged else set()
             if result.degraded and not self._weather.happened:
@@ -333,9 +340,9 @@ class Story:
             versions = {listed.version for listed in await session.catalogue.list(prefix=name)}
             for attempt in acknowledged:
                 assert attempt.receipt is not None
-                if survey.complete(attempt.redundancy.losses) and self._ledger.must_survive(attempt):
-                    if attempt.receipt.version not in versions:
-                        raise Violation(f"{what}: {attempt.receipt.version} is not listed, and nothing is said of it")
+                known = survey.complete(attempt.redundancy.losses) and self._ledger.must_survive(attempt)
+                if known and attempt.receipt.version not in versions:
+                    raise Violation(f"{what}: {attempt.receipt.version} is not listed, and nothing is said of it")
             listed = await session.catalogue.find(CheckpointName(name), None)
             manifest = await session.catalogue.manifest(listed.manifest)
             target = Target(client.files, dest, manifest, listed.manifest, force=True)
@@ -448,7 +455,9 @@ class Story:
             good = {n.node_id for n in self._cluster.nodes if not n.gone and has_good(n.disk, wanted)}
             doubtful = "disk error" in self._weather.happened  # what could not be read once is not vouched for
             if not holders <= good or (holders != good and not doubtful):
-                raise Violation(f"{what}: a deep look finds {len(holders)} copies of {wanted.hex()[:12]}, not {len(good)}")
+                raise Violation(
+                    f"{what}: a deep look finds {len(holders)} copies of {wanted.hex()[:12]}, not {len(good)}"
+                )
 
     def _check(self) -> None:
         if self._ledger.errors or self._bugs:
@@ -464,7 +473,7 @@ class Story:
             for path, data in sorted(node.disk.contents().items()):
                 digest.update(f"{path}\0".encode() + (data if isinstance(data, bytes) else data.encode()))
         covered = frozenset(self._covered | self._weather.happened)
-        return Outcome(digest.hexdigest(), tuple(self.trace), covered, self._longest_s)
+        return Outcome(digest.hexdigest(), tuple(self.trace), covered, self._longest_s, not self._ledger.listed)
 
 
 async def _as_task(work: Awaitable[T]) -> T:

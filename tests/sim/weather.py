@@ -104,8 +104,8 @@ class Weather:
     async def _back(self, node: SimNode) -> None:
         await self._away()
         if not node.gone and not node.up:
-            if self._chance.random() < 0.2:
-                self._cluster.move(node)
+            if node is self._cluster.nodes[-1] and self._chance.random() < 0.5:
+                self._cluster.move(node)  # the same one always: two that moved while apart find each other by discovery
             self._tell(f"{node.name} comes back")
             self._cluster.start(node)
 

@@ -245,7 +245,7 @@ class DiskChunkStore:
         [found] = await self._runtime.in_thread(self._look, [object_id])
         if found != size:
             async with self._reading(object_id, size) as reader:
-                await self._runtime.in_thread(reader.read, memoryview(b""))
+                await self._runtime.in_thread(reader.read, memoryview(bytearray()))
         return Body(size, self._slices(object_id, size))
 
     async def _slices(self, object_id: ObjectId, size: int) -> AsyncIterator[memoryview]:
