@@ -22,7 +22,6 @@ from roost.net.body import Body, BytesSink
 from roost.net.server import Call, Handler, Reply
 from roost.wire.messages import IDS_MAX, Commit, Committed, join_ids, pack_bits, split_ids, unpack_bits
 
-
 RECEIVED_AT_ONCE = 2
 
 

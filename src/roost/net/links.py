@@ -47,9 +47,9 @@ def _refused_at_once(error: Exception) -> bool:
 class Links:
     """Calls to peers by node id.
 
-    `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered, in a thread, for it may
-    write that down. Requests with a body to or fro go over an exclusive bulk link (`bulk=True`), so that no transfer
-    delays the small ones.
+    `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered, in a thread, for
+    it may write that down. Requests with a body to or fro go over an exclusive bulk link (`bulk=True`), so that no
+    transfer delays the small ones.
     """
 
     def __init__(
