@@ -1,4 +1,4 @@
-"""Store and gather, again and again, each time in a new cluster of four local nodes: medians, and every run beside them.
+"""Store and gather, again and again, each time in a new cluster of four local nodes: medians, and all runs.
 
     python bench/store_gather.py [--rounds 3] [--bytes 942000000] [--source OTHER/src]
 

@@ -1,5 +1,6 @@
 """Small checkpoints made from chance, written to a simulated disk, and read back from one to be compared."""
 
+import enum
 import json
 import random
 from collections.abc import Mapping
@@ -141,20 +142,27 @@ def read_file(disk: MemoryDisk, path: str) -> bytes:
         file.close()
 
 
-def difference(
-    expected: Mapping[str, Entry], found: Mapping[str, Entry], *, after_power_cut: bool = False
-) -> str:  # fmt: skip
-    """The first thing in which `found` is not as `expected`, or the empty string. Other files may be there too.
+class Facts(enum.Enum):
+    """Of which entries mode and time are compared, beside the bytes of all.
 
     No system call makes the times of a link durable, and those of a folder are set after its last sync, because a mode
-    that forbids reading forbids syncing: after a power cut only those of files count.
+    that forbids reading forbids syncing: after a power cut only those of files count. Where the bytes were there
+    already, nothing is changed.
     """
+
+    ALL = enum.auto()
+    OF_FILES = enum.auto()
+    NONE = enum.auto()
+
+
+def difference(expected: Mapping[str, Entry], found: Mapping[str, Entry], facts: Facts) -> str:
+    """The first thing in which `found` is not as `expected`, or the empty string. Other files may be there too."""
     for path, wanted in sorted(expected.items()):
         there = found.get(path)
         if there is None:
             return f"{path} is missing"
-        lenient = after_power_cut and wanted.kind is not FileKind.FILE
-        for what in ("kind", "data") if lenient else ("kind", "data", "mode", "mtime_ns"):
+        full = facts is Facts.ALL or (facts is Facts.OF_FILES and wanted.kind is FileKind.FILE)
+        for what in ("kind", "data", "mode", "mtime_ns") if full else ("kind", "data"):
             if getattr(wanted, what) != getattr(there, what):
                 return f"the {what} of {path} is another"
     return ""

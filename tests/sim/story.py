@@ -31,7 +31,7 @@ from roost.testing.disk import MemoryDisk
 from roost.testing.loop import SimulatedLoop, run_simulated
 from roost.testing.network import Line
 from roost.testing.process import SimProcess
-from sim.checkpoints import Entry, Maker, Tree, difference, read_tree, write_tree
+from sim.checkpoints import Entry, Facts, Maker, Tree, difference, read_tree, write_tree
 from sim.identities import member
 from sim.ledger import Ledger, Oldest, Violation, has_good
 from sim.weather import Weather, draw_climate
@@ -39,8 +39,10 @@ from sim.weather import Weather, draw_climate
 T = TypeVar("T")
 
 CHUNK_BYTES_MAX = 64 * 1024
-OPERATION_LIMIT_S = 150.0
+OPERATION_LIMIT_S = 60.0
 """No operation on so little data takes longer, whatever happens meanwhile."""
+QUICK_LIMIT_S = 30.0
+"""Nor longer than this where nodes are frozen, cut off or dead, but none is slow."""
 CONVERGE_LIMIT_S = 180.0
 """All nodes that live know the same records after two rounds of their agents."""
 RUN_LIMIT_S = 4000.0
@@ -62,7 +64,7 @@ class Outcome:
     trace: tuple[str, ...]
     covered: frozenset[str]
     longest_s: float
-    nothing_left: bool
+    nothing_listed: bool
 
 
 class Failure(AssertionError):
@@ -255,6 +257,8 @@ class Story:
             self._covered.add("client died")
             return None
         self._longest_s = max(self._longest_s, took)
+        if took > QUICK_LIMIT_S and not self._weather.happened & {"slow disk", "slow line"}:
+            raise Violation(f"{what} took {took:.0f} s, and nothing was slow")
         error = task.exception()
         if isinstance(error, RoostError):
             self._tell(f"{what}: {error!r} after {took:.2f} s")
@@ -347,13 +351,13 @@ class Story:
             manifest = await session.catalogue.manifest(listed.manifest)
             target = Target(client.files, dest, manifest, listed.manifest, force=True)
             try:
-                await gather(session.peers, survey, manifest, target, Progress())
+                done = await gather(session.peers, survey, manifest, target, Progress())
             except Lost:
                 if not self._ledger.really_lost(manifest):
                     raise Violation(f"{what}: called lost, but every object is on some disk") from None
                 raise
             if not process.dead:
-                self._check_gathered(what, client.files, dest, name, manifest)
+                self._check_gathered(what, client.files, dest, manifest, already_there=done.already_there)
             return manifest
 
         result = await self._operate(client, what, work, dies_after_s)
@@ -372,13 +376,17 @@ class Story:
         if not allowed:
             raise Violation(f"{what}: {error!r} after {sorted(happened)}")
 
-    def _check_gathered(self, what: str, disk: MemoryDisk, dest: str, name: str, manifest: Manifest) -> None:
-        """What was just gathered is one of the things that were stored under the name, and survives a power cut."""
+    def _check_gathered(
+        self, what: str, disk: MemoryDisk, dest: str, manifest: Manifest, *, already_there: bool = False
+    ) -> None:
+        """What was just gathered is what was stored as this version, and survives a power cut."""
         self._covered.add("gathered")
-        wanted = [a.tree for a in self._ledger.attempts if a.manifest == manifest] or list(self._ledger.trees_of(name))
-        for state, when in ((disk, ""), (disk.remains(Oldest()), " after a power cut")):
+        attempts = [a for a in self._ledger.attempts if a.name == manifest.name]
+        wanted = [a for a in attempts if a.manifest == manifest] or attempts
+        now, then = (Facts.NONE, Facts.NONE) if already_there else (Facts.ALL, Facts.OF_FILES)
+        for state, facts, when in ((disk, now, ""), (disk.remains(Oldest()), then, " after a power cut")):
             found = read_tree(state, dest)
-            problems = [difference(tree.entries, found, after_power_cut=bool(when)) for tree in wanted]
+            problems = [difference(attempt.tree.entries, found, facts) for attempt in wanted]
             if all(problems):
                 raise Violation(f"{what}: not what was stored{when}: {problems[-1]}")
 
@@ -414,6 +422,7 @@ class Story:
         if not survey.reached:
             if any(not node.gone for node in self._cluster.nodes):
                 raise Violation(f"the last look: nobody is reached: {survey.problems}")
+            self._covered.add("at the end: nobody")
             return
         listed = await session.catalogue.list()
         versions = {(one.name, one.version) for one in listed}
@@ -433,7 +442,7 @@ class Story:
             except (Lost, Unreachable) as error:
                 self._check_lost(what, manifest, error)
             else:
-                self._check_gathered(what, reader.files, dest, one.name, manifest)
+                self._check_gathered(what, reader.files, dest, manifest)
                 self._covered.add("gathered at the end")
             if one.manifest == examined:
                 await self._check_health(what, session, survey, manifest)

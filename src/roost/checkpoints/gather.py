@@ -145,10 +145,14 @@ class _Gathering:
             self._failovers += 1
 
     def _choose(self, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId]) -> NodeId | None:
-        """The holder with the least to do for us. One that was passed over is asked only when no other is left."""
-        holders = [node for node in fetching.holders[object_id] if node not in tried]
+        """The holder with the least to do for us. One that was passed over is asked only when no other is left, and
+        after the holders all who denied having it: a disk that failed for a moment makes its node doubt good copies."""
+        left = fetching.holders[object_id] - tried
+        if not left:
+            left = set(self._survey.reached) - tried - fetching.silent.keys() - fetching.passed_over.keys()
+            fetching.holders[object_id] |= left
         return min(
-            holders,
+            left,
             key=lambda node: (node in fetching.passed_over, fetching.load.get(node, 0), object_id + node.encode()),
             default=None,
         )

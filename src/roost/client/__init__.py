@@ -1,24 +1,37 @@
-"""The front door for programs: store, gather, list and look after checkpoints, asynchronously or not."""
+"""The front door for programs: store, gather, list and look after checkpoints, asynchronously or not.
 
-from roost.client.cluster import AsyncCluster
-from roost.client.results import (
-    ChunkRow,
-    ClusterStatus,
-    FileRow,
-    GatherResult,
-    ListedRow,
-    Listing,
-    NodeRow,
-    Progress,
-    RemoveResult,
-    RepairResult,
-    Shown,
-    StoreResult,
-    Verdict,
-    WatchRow,
-)
+Names are resolved when they are used: `AsyncCluster` loads numpy, which a storage node, built from parts of this
+package, does without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost.client.cluster import AsyncCluster
+    from roost.client.results import (
+        ChunkRow,
+        ClusterStatus,
+        FileRow,
+        GatherResult,
+        ListedRow,
+        Listing,
+        NodeRow,
+        Progress,
+        RemoveResult,
+        Shown,
+        StoreResult,
+        Verdict,
+        WatchRow,
+    )
 
 __all__ = [
     "AsyncCluster", "ChunkRow", "ClusterStatus", "FileRow", "GatherResult", "ListedRow", "Listing", "NodeRow",
-    "Progress", "RemoveResult", "RepairResult", "Shown", "StoreResult", "Verdict", "WatchRow",
+    "Progress", "RemoveResult", "Shown", "StoreResult", "Verdict", "WatchRow",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{'cluster' if name == 'AsyncCluster' else 'results'}"), name)

@@ -20,13 +20,14 @@ from roost.core.runtime import Runtime
 from roost.net.stream import Peer
 from roost.security.tls import refusal_of
 
-WRITE_BYTES = 64 * 1024
+WRITE_BYTES = 256 * 1024
 """Handed to TLS at a time: whole records, and the step in which `bytes_sent` grows."""
 RECORD_BYTES = 16 * 1024
 JOIN_BYTES_MAX = 4096
 """A buffer smaller than this shares a record, and so a packet, with what follows it."""
 WAKE_BYTES = 64 * 1024
-"""So many bytes of a slice are waited for at a time: fewer would mean a turn of the loop for every few records."""
+"""So many bytes of a slice are waited for at a time: fewer would mean a turn of the loop for every few records. They
+count as received only then; a link on which they take 5 s is too slow for a slice's limit anyway."""
 UNSENT_BYTES_MAX = 512 * 1024
 TURN_BYTES = 1024 * 1024
 """After so many bytes without waiting the other tasks of the loop get a turn."""

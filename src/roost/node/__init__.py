@@ -1,8 +1,26 @@
-"""The processes: a storage node, a coordinator with its local nodes and watched folders, and how machines join."""
+"""The processes: a storage node, a coordinator with its local nodes and watched folders, and how machines join.
 
-from roost.node.coordinator import run_coordinator
-from roost.node.daemon import run_node
-from roost.node.events import Event, Say
-from roost.node.tokens import create_token, revoke_tokens
+Names are resolved when they are used: a storage node has no need of what only the coordinator or a client loads.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost.node.coordinator import run_coordinator
+    from roost.node.daemon import run_node
+    from roost.node.events import Event, Say
+    from roost.node.tokens import create_token, revoke_tokens
 
 __all__ = ["Event", "Say", "create_token", "revoke_tokens", "run_coordinator", "run_node"]
+
+_PLACES = {
+    "Event": "events", "Say": "events", "create_token": "tokens", "revoke_tokens": "tokens",
+    "run_coordinator": "coordinator", "run_node": "daemon",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

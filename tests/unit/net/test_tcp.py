@@ -248,8 +248,9 @@ async def test_a_server_that_is_no_tls_server_is_unreachable_not_foreign() -> No
 
 
 def test_small_buffers_share_a_record_with_what_follows() -> None:
-    buffers: list[bytes | bytearray | memoryview] = [b"h" * 12, b"", memoryview(b"d" * 100_000), b"t" * 12, b"u" * 12]
+    large = socket_stream.WRITE_BYTES + 100_000
+    buffers: list[bytes | bytearray | memoryview] = [b"h" * 12, b"", memoryview(b"d" * large), b"t" * 12, b"u" * 12]
     pieces = [bytes(piece) for piece in socket_stream._pieces(buffers)]
     assert b"".join(pieces) == b"".join(buffers)
-    rest = 100_000 - (16_384 - 12)
-    assert [len(piece) for piece in pieces] == [16_384, 65_536, rest - 65_536, 24]
+    first, written = socket_stream.RECORD_BYTES, socket_stream.WRITE_BYTES
+    assert [len(piece) for piece in pieces] == [first, written, large - (first - 12) - written, 24]

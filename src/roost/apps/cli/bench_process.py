@@ -38,7 +38,7 @@ def measure(command: Sequence[str], *, folder: Path) -> Run:
     with open(said, "wb") as stdout, open(told, "wb") as stderr:
         begun = time.monotonic()
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            command, cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
         alarm = threading.Timer(LIMIT_S, process.kill)
         alarm.start()
@@ -59,6 +59,11 @@ def measure(command: Sequence[str], *, folder: Path) -> Run:
     result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     unit = 1 if sys.platform == "darwin" else 1024
     return Run(result, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, written)
+
+
+def _environment() -> dict[str, str]:
+    """That of the temporary cluster's commands; bytecode is kept, as that of an installed Roost is."""
+    return {key: value for key, value in environment().items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _written_at_the_end(pid: int) -> int | None:

@@ -1,6 +1,5 @@
 """The benchmark's runs: what is measured, in what order, and the bound that each figure has."""
 
-import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
-from roost.apps.cli.bench_process import Run, cpu_seconds, measure, peak_rss_bytes
+from roost.apps.cli.bench_process import PIECE_BYTES, Run, cpu_seconds, measure, peak_rss_bytes, settle
 from roost.apps.cli.words import size
 
 SMALL_BYTES = 100_000_000
@@ -83,11 +82,11 @@ class Bench:
         self.say(f"making {label} of bfloat16 weights")
         path = self.folder / f"model-{bytes_wanted}.safetensors"
         make_model(path, bytes_wanted=bytes_wanted)
-        os.sync()
         name = f"{self.prefix}/model-{bytes_wanted}"
         pids = self.place.node_pids()
 
         def timed(step: str, bound: float | None, *arguments: str) -> Run:
+            settle(self.folder, 2 * bytes_wanted)
             self.say(f"{step} {label}")
             before = cpu_seconds(pids)
             run = self._roost(*arguments)
@@ -122,6 +121,7 @@ class Bench:
         self.say(f"store {label}")
         folder = self.folder / "crumbs"
         make_crumbs(folder, files=CRUMBS, each_bytes=CRUMB_BYTES)
+        settle(self.folder, PIECE_BYTES)
         name = f"{self.prefix}/crumbs"
         self.names.append(name)
         self._add(f"store {label}", self._roost("store", str(folder), "--name", name).seconds, "s", 5.0)
@@ -134,16 +134,18 @@ class Bench:
 
 def space_needed(bytes_wanted: int, *, large: bool) -> int:
     """How much disk the files and, on this machine, four nodes take at the most."""
-    return 4 * (bytes_wanted + SMALL_BYTES + (LARGE_BYTES if large else 0))
+    return 5 * (bytes_wanted + SMALL_BYTES + (LARGE_BYTES if large else 0))
 
 
 def rows(figures: Iterable[Figure]) -> list[tuple[str, str, str, str]]:
     """The figures as a person reads them: what, how much, the bound, and the part of the bound that is used up."""
-    return [
-        (
-            f.figure, f"{f.value:.3g} {f.unit}" if f.value < 100 else f"{f.value:,.0f} {f.unit}",
-            "" if f.bound is None else f"{f.bound:g} {f.unit}",
-            "" if f.bound is None else f"{f.value / f.bound:.2f}",
-        )
-        for f in figures
-    ]  # fmt: skip
+
+    def row(figure: Figure) -> tuple[str, str, str, str]:
+        digits = 4 if figure.unit.startswith("x") else 3
+        value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.{digits}g}"
+        if figure.bound is None:
+            return figure.figure, f"{value} {figure.unit}", "", ""
+        used = figure.value / figure.bound
+        return figure.figure, f"{value} {figure.unit}", f"{figure.bound:g} {figure.unit}", f"{used:.2f}"
+
+    return [row(figure) for figure in figures]

@@ -1,0 +1,63 @@
+"""The benchmark: its checkpoint has the size and ratio that it says, its table tells what was measured."""
+
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from roost.apps.cli import bench_checkpoint
+from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
+from roost.apps.cli.bench_process import measure
+from roost.apps.cli.bench_runs import Figure, rows
+from roost.codec.planes import Scratch, encode
+from roost.core.errors import Failed
+
+
+def test_the_model_has_the_tensors_and_the_bytes_of_the_issue() -> None:
+    shapes = list(bench_checkpoint._shapes(WHOLE_BYTES))
+    total = sum(bench_checkpoint._bytes_of(shape) for _, shape in shapes)
+    assert len(shapes) == 290
+    assert 0 <= WHOLE_BYTES - total < 2 * bench_checkpoint.HIDDEN
+
+
+def test_a_model_is_a_safetensors_file_of_weights_that_compress_as_real_ones(tmp_path: Path) -> None:
+    wanted = 5_000_000
+    size = make_model(tmp_path / "model.safetensors", bytes_wanted=wanted)
+    data = (tmp_path / "model.safetensors").read_bytes()
+    (header,) = struct.unpack("<Q", data[:8])
+    entries = json.loads(data[8 : 8 + header])
+    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+    assert size == len(data) == 8 + header + max(ends)
+    weights = memoryview(data)[8 + header :]
+    assert 0 <= wanted - len(weights) < 2 * bench_checkpoint.HIDDEN
+    assert 1.46 < len(weights) / encode(weights, width=2, scratch=Scratch()).length < 1.51
+
+
+def test_crumbs_are_all_different(tmp_path: Path) -> None:
+    assert make_crumbs(tmp_path / "crumbs", files=5, each_bytes=1024) == 5 * 1024
+    digests = {hashlib.sha256(file.read_bytes()).digest() for file in (tmp_path / "crumbs").iterdir()}
+    assert len(digests) == 5
+
+
+def test_a_process_is_measured(tmp_path: Path) -> None:
+    code = "import sys; b = bytearray(60_000_000); b[::4096] = b'x' * len(b[::4096]); print('{\"answer\": 42}')"
+    run = measure([sys.executable, "-c", code], folder=tmp_path)
+    assert run.result == {"answer": 42}
+    assert run.seconds > 0
+    assert 60_000_000 < run.rss_bytes < 600_000_000
+    assert run.written_bytes is None or run.written_bytes >= len('{"answer": 42}\n')
+
+
+def test_a_process_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="exit code 3 and said: no such thing"):
+        measure([sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"], folder=tmp_path)
+
+
+def test_the_table_tells_the_bound_and_how_much_of_it_is_used() -> None:
+    figures = [Figure("store", 3.0, "s", 4.0), Figure("memory", 143.21, "MB"), Figure("sent", 1.0031, "x", 1.02)]
+    assert rows(figures) == [
+        ("store", "3 s", "4 s", "0.75"), ("memory", "143 MB", "", ""), ("sent", "1.003 x", "1.02 x", "0.98"),
+    ]  # fmt: skip
