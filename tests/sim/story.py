@@ -41,7 +41,7 @@ T = TypeVar("T")
 CHUNK_BYTES_MAX = 64 * 1024
 OPERATION_LIMIT_S = 60.0
 """No operation on so little data takes longer, whatever happens meanwhile."""
-QUICK_LIMIT_S = 30.0
+QUICK_LIMIT_S = 40.0
 """Nor longer than this where nodes are frozen, cut off or dead, but none is slow."""
 CONVERGE_LIMIT_S = 180.0
 """All nodes that live know the same records after two rounds of their agents."""

@@ -197,10 +197,15 @@ class Weather:
         node.disk.failing.discard(path)
 
     async def _flip(self, node: SimNode) -> None:
-        """Bits of some objects turn at rest."""
+        """Bits of some objects turn at rest; where more is lost than may be, often in all copies that are doomed."""
         here = objects_on(node.disk)
-        for hit in self._chance.sample(here, min(len(here), self._chance.choice((1, 1, 3, len(here))))):
-            size = len(file_on(node.disk, object_path(hit)) or b"")
-            self._tell(f"{node.name}: a bit of {hit.hex()[:12]} turns")
-            self._ledger.damaged.add((node.number, hit))
-            node.disk.flip(object_path(hit), self._chance.randrange(size), self._chance.randrange(8))
+        hits = self._chance.sample(here, min(len(here), self._chance.choice((1, 1, 3, len(here)))))
+        victims = [node]
+        if self._climate.beyond and self._chance.random() < 0.7:
+            victims = [other for other in self._cluster.nodes if other.up and other.number in self._climate.doomed]
+        for victim in victims:
+            for hit in hits:
+                if data := file_on(victim.disk, object_path(hit)):
+                    self._tell(f"{victim.name}: a bit of {hit.hex()[:12]} turns")
+                    self._ledger.damaged.add((victim.number, hit))
+                    victim.disk.flip(object_path(hit), self._chance.randrange(len(data)), self._chance.randrange(8))

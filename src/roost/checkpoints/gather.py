@@ -16,10 +16,8 @@ from roost.checkpoints.target import Target
 from roost.codec.manifest import CODEC_RAW, Manifest
 from roost.codec.planes import Scratch, decode
 from roost.codec.safetensors import header_length, parse_header
-from roost.core.checkpoint import CHUNK_BYTES_MAX
 from roost.core.errors import Damaged, Lost, NotFound, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, ObjectId
-from roost.wire.messages import OBJECT_BYTES_MAX
 
 FETCHERS = 6
 DECODERS = 2
@@ -70,6 +68,8 @@ class _Gathering:
         self._progress = progress
         self._writing = asyncio.Lock()
         self._decoders: asyncio.Queue[tuple[memoryview, Scratch]] = asyncio.Queue()
+        self._object_bytes_max = max(manifest.chunks.stored, default=0)
+        self._chunk_bytes_max = max(manifest.chunks.lengths, default=0)
         self._done: set[int] = set()
         self._received = 0
         self._failovers = 0
@@ -93,7 +93,7 @@ class _Gathering:
 
     async def _resume(self) -> None:
         """Keep the chunks that are there whole."""
-        buffer = memoryview(bytearray(CHUNK_BYTES_MAX))
+        buffer = memoryview(bytearray(self._chunk_bytes_max))
 
         def good(chunk: int) -> bool:
             facts = self._manifest.chunks.chunk(chunk)
@@ -116,7 +116,7 @@ class _Gathering:
         self._progress.enter("receiving")
         todo = iter(places.items())
         for _ in range(DECODERS):
-            self._decoders.put_nowait((memoryview(bytearray(CHUNK_BYTES_MAX)), Scratch()))
+            self._decoders.put_nowait((memoryview(bytearray(self._chunk_bytes_max)), Scratch()))
         broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -128,7 +128,7 @@ class _Gathering:
             raise broken
 
     async def _fetcher(self, todo: Iterator[tuple[ObjectId, list[int]]], fetching: _Fetching) -> None:
-        buffer = memoryview(bytearray(OBJECT_BYTES_MAX))
+        buffer = memoryview(bytearray(self._object_bytes_max))
         for object_id, chunks in todo:
             await self._fetch(object_id, chunks, fetching, buffer)
 
@@ -232,7 +232,7 @@ class _Gathering:
         """Fetch the first chunks of the files that need chunk number `chunk`: their headers name the tensors. What
         cannot be had is left."""
         layout = self._manifest.layout()
-        buffer = memoryview(bytearray(OBJECT_BYTES_MAX))
+        buffer = memoryview(bytearray(self._object_bytes_max))
         for piece in layout.pieces_of(chunk):
             first = layout.chunks_of(piece.file)[0]
             object_id = self._manifest.chunks.id_of(first)
