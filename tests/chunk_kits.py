@@ -16,6 +16,7 @@ from roost.chunks.store import ChunkStore
 from roost.core.cluster import Address
 from roost.core.ids import NodeId, ObjectId
 from roost.core.runtime import Runtime, SystemRuntime
+from roost.disk.port import DiskSpace
 from roost.disk.posix import PosixDisk
 from roost.net.links import Links
 from roost.net.server import Call, Handlers, Reply, Server
@@ -104,10 +105,20 @@ def status_of(store: DiskChunkStore) -> Callable[[Call], Awaitable[Reply]]:
     return status
 
 
+FREE_BYTES = 1 << 40
+
+
+class _FixedSpace(PosixDisk):
+    """A real disk whose free space nobody else changes meanwhile."""
+
+    def space(self) -> DiskSpace:
+        return DiskSpace(free=FREE_BYTES, total=2 * FREE_BYTES)
+
+
 @contextlib.asynccontextmanager
 async def posix(root: Path) -> AsyncIterator[Kit]:
     runtime = SystemRuntime()
-    disk = PosixDisk(root)
+    disk = _FixedSpace(root)
     store = DiskChunkStore(disk, runtime, reserve_bytes=0)
     await store.open()
 
@@ -120,7 +131,7 @@ async def posix(root: Path) -> AsyncIterator[Kit]:
         file(object_id).write_bytes(data)
 
     def shrink(bytes_left: int) -> None:
-        store._reserve_bytes = disk.space().free - bytes_left
+        store._reserve_bytes = FREE_BYTES - bytes_left
 
     try:
         yield Kit(store, flip, lambda i: file(i).unlink(), shrink, lambda: len(list((root / "chunks/tmp").iterdir())))

@@ -144,16 +144,30 @@ class LocalNodes:
 
     @staticmethod
     def _lives(node: LocalNode) -> bool:
+        """Whether a node's process is there, and is the one: of one that we did not start, its lock tells."""
         if node.process is not None:
             return node.process.poll() is None
         return is_served(PosixDisk(node.home.root), node.home)
+
+    def _is_ending(self, node: LocalNode) -> bool:
+        """Whether a node that was told to end is still there. A process lets go of its lock a little before it is
+        gone, so its id is looked at too; it is never signalled by the id alone."""
+        if self._lives(node):
+            return True
+        if node.process is not None:
+            return False
+        try:
+            os.kill(node.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     async def stop(self) -> None:
         """Ask all to end, wait, and end by force those that do not; taken-over ones too."""
         for node in self.nodes:
             self._signal(node, signal.SIGTERM)
         deadline = self._runtime.now() + STOP_LIMIT_S
-        while any(self._lives(node) for node in self.nodes) and self._runtime.now() < deadline:
+        while any(self._is_ending(node) for node in self.nodes) and self._runtime.now() < deadline:
             await self._runtime.sleep(POLL_S)
         for node in self.nodes:
             if self._lives(node):
