@@ -30,7 +30,7 @@ GREETING_LIMIT_S = 5
 STRANGER_LIMIT_S = 30
 """How long a connection of a joiner lives: enough for the one request that it may make."""
 IDLE_LIMIT_S = 300
-BODY_LIMIT_S = 30
+BODY_LIMIT_S = 10
 """How long not a byte may come of a body that was asked for."""
 TAKING_LIMIT_S = 60
 """How long not a byte may go of what we send. The system takes more only when much of what it has is gone, so on a slow

@@ -216,7 +216,7 @@ def test_a_producer_that_takes_its_time_is_waited_for() -> None:
     async def scenario(pair: Pair) -> None:
         pair.handlers |= {Put: keep}
         link = await pair.link()
-        body = slow_body(BIG, every_s=20)
+        body = slow_body(BIG, every_s=8)
         assert await link.call(Put(NAME, len(BIG)), body=body) == Stored(already=False)
 
     play(scenario)
