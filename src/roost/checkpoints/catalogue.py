@@ -24,6 +24,7 @@ from roost.core.runtime import Runtime
 T = TypeVar("T")
 
 RELATIVES = 3
+LOCKED_LIMIT_S = 10.0
 _SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE records (id BLOB PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
@@ -70,7 +71,7 @@ class Catalogue:
 
     async def open(self) -> None:
         """Open or make the file (in memory without a path). One that SQLite cannot read is made anew."""
-        if not await self._run(self._open):
+        if not await self._opened():
             await self._run(self._remake)
         rows = await self._run(lambda db: db.execute("SELECT id, kind FROM records").fetchall())
         for record, _ in rows:
@@ -81,6 +82,21 @@ class Catalogue:
                     self._added(record, decode_record(await self.get(RecordId(record))))
                 except Damaged:
                     continue  # it was let go of, so that record exchange brings it again
+
+    async def _opened(self) -> bool:
+        """`_open`, waiting for other processes that make the file now: SQLite refuses to change the journal's mode
+        meanwhile, without waiting as it does elsewhere."""
+        deadline = self._runtime.now() + LOCKED_LIMIT_S
+        while True:
+            try:
+                return await self._run(self._open)
+            except DiskFault as error:
+                cause = error.__cause__
+                locked = isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not locked or self._runtime.now() >= deadline:
+                    raise
+            await self._run(lambda _: self._close())
+            await self._runtime.sleep(0.01 + 0.04 * self._runtime.random())
 
     def _open(self, _: object) -> bool:
         """Whether the file, which is made when it is absent, is one that we can use. OperationalError when that cannot
