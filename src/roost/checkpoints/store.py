@@ -78,7 +78,9 @@ async def store(
 
     `degraded` in the receipt says that fewer copies could be made than asked (at least one of everything is durable).
     Raises Unreachable when no copy could be committed, NoSpace when that is because the nodes are full, `Changed` when
-    a file was written meanwhile. Whatever it raises, nothing new is listed.
+    a file was written meanwhile. Nothing is listed
+    before all its bytes are durable; when nodes die between the votes of one commit, a version may be listed although
+    this raises.
     """
     survey = await peers.survey(enough=request.redundancy)
     survey.require_any()
