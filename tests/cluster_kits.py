@@ -35,7 +35,9 @@ def member_record(
 
 def tombstone(number: int) -> bytes:
     """A small record that needs no signature."""
-    return encode_record(Tombstone(name=f"run/step-{number}", manifest=sha(str(number)), seq=1 + number, at=number))
+    return encode_record(
+        Tombstone(name=f"run/step-{number}", manifest=sha(str(number)), seq=1 + number, at=number, keep_s=60)
+    )
 
 
 def ids_of(*datas: bytes) -> list[RecordId]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from roost.codec.manifest import Chunk, ChunkTable, Manifest
-from roost.codec.records import MemberRecord, Record, Tombstone
+from roost.codec.records import MemberRecord, Record, Revoked, SealedAuthority, Standing, Tombstone
 from roost.codec.tree import FileEntry, tree_digest
 from roost.core.errors import Damaged, RoostError, Unsupported
 from roost.core.ids import object_id
@@ -83,7 +83,7 @@ def manifest(
 
 
 MANIFEST = manifest()
-TOMBSTONE = Tombstone(name="qwen-sft/step-1000", manifest=sha("a manifest"), seq=7, at=1_700_000_500)
+TOMBSTONE = Tombstone(name="qwen-sft/step-1000", manifest=sha("a manifest"), seq=7, at=1_700_000_500, keep_s=7 * 86_400)
 MEMBER = MemberRecord(
     node_id="0123456789abcdef0123456789abcdef",
     seq=3,
@@ -96,10 +96,20 @@ MEMBER = MemberRecord(
     signature=bytes(range(64)),
 )
 
+STANDING = Standing(node_id="0123456789abcdef0123456789abcdef", seq=2, state="draining", at=1_700_000_600)
+REVOKED = Revoked(node_id="0123456789abcdef0123456789abcdef", fingerprint=sha("a certificate"), at=1_700_000_700)
+SEALED = SealedAuthority(
+    authority=sha("an authority"), salt=bytes(range(16)), proof=sha("a proof"), sealed=bytes(range(200)),
+    at=1_700_000_800,
+)  # fmt: skip
+
 GOOD: dict[str, Record] = {
     "record_manifest_1.bin": MANIFEST,
     "record_member_1.bin": MEMBER,
     "record_tombstone_1.bin": TOMBSTONE,
+    "record_standing_1.bin": STANDING,
+    "record_revoked_1.bin": REVOKED,
+    "record_sealed-authority_1.bin": SEALED,
 }
 
 
@@ -159,7 +169,7 @@ def _damaged_bytes() -> Damages:
     swapped = {**{k: v for k, v in fields.items() if k != "name"}, "name": fields["name"]}
     yield "canonical_order", write(swapped), Damaged, "canonical"
     yield "canonical_integer", good.replace(b"\xa3seq\x07", b"\xa3seq\xcc\x07"), Damaged, "canonical"
-    yield "field_twice", b"\x87" + good[1:] + b"\xa3seq\x07", Damaged, "canonical"
+    yield "field_twice", b"\x88" + good[1:] + b"\xa3seq\x07", Damaged, "canonical"
 
 
 def _damaged_trees() -> Damages:
@@ -231,6 +241,16 @@ def _damaged_small() -> Damages:
     yield "tombstone_manifest", replaced(TOMBSTONE, manifest=bytes(31)), Damaged, "not a record id"
     yield "tombstone_name", replaced(TOMBSTONE, name=""), Damaged, "not a checkpoint name"
     yield "tombstone_at", replaced(TOMBSTONE, at=-1), Damaged, "time is out of range"
+    yield "tombstone_keep", replaced(TOMBSTONE, keep_s=-1), Damaged, "how long it can be undone"
+    yield "standing_node_id", replaced(STANDING, node_id="nobody"), Damaged, "node id"
+    yield "standing_state", replaced(STANDING, state="asleep"), Damaged, "its state is 'asleep'"
+    yield "standing_seq", replaced(STANDING, seq=0), Damaged, "sequence number"
+    yield "revoked_node_id", replaced(REVOKED, node_id="A" * 32), Damaged, "node id"
+    yield "revoked_fingerprint", replaced(REVOKED, fingerprint=bytes(31)), Damaged, "a digest in it"
+    yield "sealed_salt", replaced(SEALED, salt=bytes(15)), Damaged, "salt"
+    yield "sealed_empty", replaced(SEALED, sealed=b""), Damaged, "empty or too long"
+    yield "sealed_proof", replaced(SEALED, proof=b""), Damaged, "a digest in it"
+    yield "sealed_at", replaced(SEALED, at=1 << 40), Damaged, "time is out of range"
     yield "member_node_id", replaced(MEMBER, node_id="../../etc"), Damaged, "node id"
     yield "member_machine", replaced(MEMBER, machine="A" * 32), Damaged, "machine id"
     yield "member_name", replaced(MEMBER, name="a\x1b[2J"), Damaged, "its name is"

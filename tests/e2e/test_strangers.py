@@ -18,8 +18,9 @@ from e2e.stranger import Rude, Stranger
 from roost.core.ids import MachineId
 from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
+from roost.wire.fields import pack_bits
 from roost.wire.frames import Kind
-from roost.wire.messages import Commit, GetStatus, Put, PutRecord, pack_bits
+from roost.wire.messages import Commit, GetStatus, Put, PutRecord
 
 SOURCES = sorted(Path(__file__).resolve().parents[2].glob("src/**/*.py"))
 MIB = 1024 * 1024

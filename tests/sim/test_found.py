@@ -10,7 +10,8 @@ from roost.chunks.read import ObjectReader
 from roost.core.errors import DiskFault, RoostError
 from roost.core.ids import ObjectId
 from roost.net.server import Call, Reply
-from roost.wire.messages import Have, Holding, PassedOn, PassOn, pack_bits, split_ids
+from roost.wire.fields import pack_bits, split_ids
+from roost.wire.messages import Have, Holding, PassedOn, PassOn
 
 CONTENT = noise(20_000, 1)
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from roost.cluster.records import Added, BucketIndex, Check
 from roost.codec.manifest import Manifest
-from roost.codec.records import MemberRecord, Record, Tombstone, decode_record, kind_of, record_id
+from roost.codec.records import KINDS_ABOUT_MEMBERS, Record, Tombstone, decode_record, kind_of, record_id
 from roost.core.checkpoint import Health, run_of
 from roost.core.errors import Damaged, DiskFault, NotFound, UsageError
 from roost.core.ids import CheckpointName, RecordId, parse_version
@@ -77,7 +77,7 @@ class Catalogue:
         for record, _ in rows:
             self._index.add(RecordId(record))
         for record, kind in rows:
-            if kind == kind_of(MemberRecord):
+            if kind in KINDS_ABOUT_MEMBERS:
                 try:
                     self._added(record, decode_record(await self.get(RecordId(record))))
                 except Damaged:

@@ -20,7 +20,8 @@ from roost.core.ids import NodeId, ObjectId
 from roost.core.runtime import Runtime
 from roost.net.body import Body, BytesSink
 from roost.net.server import Call, Handler, Reply
-from roost.wire.messages import IDS_MAX, Commit, Committed, join_ids, pack_bits, split_ids, unpack_bits
+from roost.wire.fields import IDS_MAX, join_ids, pack_bits, split_ids, unpack_bits
+from roost.wire.messages import Commit, Committed
 
 RECEIVED_AT_ONCE = 2
 

@@ -16,15 +16,23 @@ from roost.core.ids import NodeId, ObjectId, RecordId
 
 
 def line(item: ObjectId | RecordId, view: View) -> list[NodeId]:
-    """All storage nodes of `view` in the order in which they should keep `item`."""
+    """All storage nodes of `view` that are not draining, in the order in which they should keep `item`."""
     machines: dict[str, list[Member]] = {}
     single = view.single_machine
-    for member in view.storage:
+    for member in view.keepers:
         machines.setdefault(member.node_id if single else member.machine, []).append(member)
     ranked = sorted(machines, key=lambda m: (_score(item, m, sum(n.capacity for n in machines[m])), m))
     within = [sorted(machines[m], key=lambda n: (_score(item, n.node_id, n.capacity), n.node_id)) for m in ranked]
     depth = max((len(nodes) for nodes in within), default=0)
     return [nodes[i].node_id for i in range(depth) for nodes in within if i < len(nodes)]
+
+
+def view_digest(view: View) -> bytes:
+    """The SHA-256 of all that lines are made from: two nodes whose views have the same digest draw the same lines."""
+    digest = hashlib.sha256(b"view\0" + str(view.single_machine).encode())
+    for member in view.keepers:
+        digest.update(f"\0{member.node_id} {member.machine} {member.capacity}".encode())
+    return digest.digest()
 
 
 def _score(item: bytes, name: str, weight: int) -> float:

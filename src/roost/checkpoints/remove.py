@@ -23,15 +23,22 @@ class Removed:
 
 
 async def remove(
-    peers: Peers, catalogue: Catalogue, survey: Survey, versions: Sequence[tuple[Listed, Manifest]]
+    peers: Peers, catalogue: Catalogue, survey: Survey, versions: Sequence[tuple[Listed, Manifest]], *, keep_s: int
 ) -> Removed:
-    """Take `versions` off every list. Raises Unreachable when no node took the tombstones; this machine keeps them
-    all the same, and its next exchange with any node tells them."""
+    """Take `versions` off every list; for `keep_s` seconds of the nodes' running time they can be brought back.
+
+    Raises Unreachable when no node took the tombstones; this machine keeps them all the same, and its next exchange
+    with any node tells them.
+    """
     survey.require_any()
     tombstones: list[bytes] = []
     for listed, manifest in versions:
         tombstone = Tombstone(
-            name=manifest.name, manifest=listed.manifest, seq=manifest.seq, at=int(peers.runtime.wall())
+            name=manifest.name,
+            manifest=listed.manifest,
+            seq=manifest.seq,
+            at=int(peers.runtime.wall()),
+            keep_s=keep_s,
         )
         tombstones.append(encode_record(tombstone))
         await catalogue.add(tombstones[-1])

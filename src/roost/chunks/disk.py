@@ -35,7 +35,7 @@ from roost.core.ids import ObjectId
 from roost.core.runtime import Runtime
 from roost.disk.port import Disk, FileInfo
 from roost.net.body import Body, Sink
-from roost.wire.messages import OBJECT_BYTES_MAX
+from roost.wire.fields import OBJECT_BYTES_MAX
 
 RESERVED_S = 3600.0
 PUTS_MAX = 10

@@ -15,7 +15,7 @@ from roost.core.errors import Failed, NotFound, RoostError
 from roost.core.ids import ObjectId, parse_object_id
 from roost.disk.durable import make_directory_durably, read_small, rename_durably, write_durably
 from roost.disk.port import Disk, FileInfo, FileKind
-from roost.wire.messages import OBJECT_BYTES_MAX
+from roost.wire.fields import OBJECT_BYTES_MAX
 
 FAN_OUT = tuple(f"{first:02x}" for first in range(256))
 TEMPORARIES = "tmp"

@@ -9,21 +9,8 @@ from roost.core.ids import object_id as id_of
 from roost.core.runtime import Runtime
 from roost.net.body import Body, IntoSink
 from roost.net.links import Links
-from roost.wire.messages import (
-    IDS_MAX,
-    Get,
-    GetStatus,
-    Have,
-    Holding,
-    Put,
-    Sending,
-    Status,
-    Stored,
-    Verified,
-    Verify,
-    join_ids,
-    unpack_bits,
-)
+from roost.wire.fields import IDS_MAX, join_ids, unpack_bits
+from roost.wire.messages import Get, GetStatus, Have, Holding, Put, Sending, Status, Stored, Verified, Verify
 
 VERIFY_IDS_MAX = 1024
 """What one Verify may ask for."""

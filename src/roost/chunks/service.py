@@ -7,7 +7,8 @@ from roost.chunks.pass_on import PassOn
 from roost.core.ids import NodeId, ObjectId
 from roost.net.server import Call, Handlers, Reply
 from roost.wire import messages
-from roost.wire.messages import Holding, PassedOn, Sending, Stored, Verified, pack_bits, split_ids
+from roost.wire.fields import pack_bits, split_ids
+from roost.wire.messages import Holding, PassedOn, Sending, Stored, Verified
 
 
 def chunk_handlers(store: DiskChunkStore, pass_on: PassOn) -> Handlers:

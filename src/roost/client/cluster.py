@@ -237,7 +237,7 @@ class AsyncCluster:
         if dry_run:
             return RemoveResult(told, (), False, True)
         versions = [(listed, await catalogue.manifest(listed.manifest)) for listed in chosen]
-        removed = await remove(self.session.peers, catalogue, survey, versions)
+        removed = await remove(self.session.peers, catalogue, survey, versions, keep_s=7 * 86_400)
         names = tuple(survey.name(node) for node in removed.nodes)
         return RemoveResult(told, names, removed.everywhere, False)
 

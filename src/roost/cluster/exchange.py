@@ -10,19 +10,8 @@ from roost.core.ids import NodeId, RecordId
 from roost.net.body import Body, BytesSink
 from roost.net.links import Links
 from roost.net.server import Call, Handlers, Reply
-from roost.wire.messages import (
-    RECORD_BYTES_MAX,
-    RECORD_IDS_BODY_MAX,
-    Digests,
-    GetRecord,
-    PutRecord,
-    RecordDigests,
-    RecordIds,
-    RecordKept,
-    Sending,
-    join_ids,
-    split_ids,
-)
+from roost.wire.fields import RECORD_BYTES_MAX, RECORD_IDS_BODY_MAX, join_ids, split_ids
+from roost.wire.messages import Digests, GetRecord, PutRecord, RecordDigests, RecordIds, RecordKept, Sending
 
 RECEIVED_AT_ONCE = 2
 AT_ONCE = 8

@@ -1,8 +1,9 @@
 """The view of the cluster: a pure fold of the member records, each signed by the node that it describes."""
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from roost.codec.records import MemberRecord, Record, member_signing_bytes
+from roost.codec.records import ABOUT_MEMBERS, MemberRecord, Record, Revoked, Standing, member_signing_bytes
 from roost.core.cluster import Address, Member, View
 from roost.core.errors import NotAdmitted
 from roost.core.ids import MachineId, NodeId
@@ -18,20 +19,39 @@ def check_member(record: MemberRecord, authority: bytes) -> None:
     verify_signature(record.certificate, member_signing_bytes(record), record.signature)
 
 
-def fold(records: Iterable[tuple[bytes, MemberRecord]]) -> View:
-    """The view that (record id, member record) pairs make: of each node the record with the highest (seq, id).
+def fold(records: Iterable[tuple[bytes, Record]]) -> View:
+    """The view that (record id, record) pairs make; records of other kinds do not matter.
 
-    The order of the records does not matter, and a record more only ever replaces one of the same node.
+    Of each node the member record with the highest (seq, id) counts, among those whose certificate is not revoked; and
+    the standing with the highest (seq, id). The order of the records does not matter.
     """
-    newest: dict[str, tuple[int, bytes, MemberRecord]] = {}
-    for record_id, record in records:
-        known = newest.get(record.node_id)
-        if known is None or (record.seq, record_id) > known[:2]:
-            newest[record.node_id] = (record.seq, record_id, record)
-    return View(tuple(_member(newest[node][2]) for node in sorted(newest)))
+    pairs = list(records)
+    revoked = {record.fingerprint for _, record in pairs if isinstance(record, Revoked)}
+    members: dict[str, tuple[int, bytes, MemberRecord]] = {}
+    standings: dict[str, tuple[int, bytes, Standing]] = {}
+    for record_id, record in pairs:
+        if isinstance(record, MemberRecord) and fingerprint(record.certificate) not in revoked:
+            _take_newer(members, record_id, record)
+        elif isinstance(record, Standing):
+            _take_newer(standings, record_id, record)
+    here: list[Member] = []
+    left: list[Member] = []
+    for node in sorted(members):
+        state = standings[node][2].state if node in standings else "staying"
+        (left if state == "left" else here).append(_member(members[node][2], draining=state == "draining"))
+    return View(tuple(here), tuple(left))
 
 
-def _member(record: MemberRecord) -> Member:
+_Numbered = TypeVar("_Numbered", MemberRecord, Standing)
+
+
+def _take_newer(known: dict[str, tuple[int, bytes, _Numbered]], record_id: bytes, record: _Numbered) -> None:
+    newest = known.get(record.node_id)
+    if newest is None or (record.seq, record_id) > newest[:2]:
+        known[record.node_id] = (record.seq, record_id, record)
+
+
+def _member(record: MemberRecord, *, draining: bool) -> Member:
     return Member(
         node_id=NodeId(record.node_id),
         name=record.name,
@@ -40,6 +60,7 @@ def _member(record: MemberRecord) -> Member:
         addresses=tuple(Address.parse(text) for text in record.addresses),
         storage=record.storage,
         fingerprint=fingerprint(record.certificate),
+        draining=draining,
     )
 
 
@@ -49,12 +70,14 @@ def rounded_capacity(total_bytes: int) -> int:
 
 
 class Membership:
-    """The member records seen so far and the view they make. `changed` is called with each new view."""
+    """The records about members seen so far, and the view they make. `changed` is called with each new view."""
 
     def __init__(self, authority: bytes, *, changed: Callable[[View], None] | None = None) -> None:
         self._authority = authority
         self.changed = changed
-        self._records: dict[str, tuple[bytes, MemberRecord]] = {}
+        self._records: dict[bytes, Record] = {}
+        self._newest: dict[str, tuple[int, bytes, MemberRecord]] = {}
+        self._standings: dict[str, tuple[int, bytes, Standing]] = {}
         self.view = View(())
 
     def check(self, record: Record) -> None:
@@ -63,21 +86,34 @@ class Membership:
             check_member(record, self._authority)
 
     def learn(self, record_id: bytes, record: Record) -> None:
-        """Take a checked record into the view; only member records matter here."""
-        if not isinstance(record, MemberRecord):
+        """Take a checked record into the view; only those about members matter here."""
+        if not isinstance(record, ABOUT_MEMBERS) or record_id in self._records:
             return
-        known = self._records.get(record.node_id)
-        if known is not None and (known[1].seq, known[0]) >= (record.seq, record_id):
-            return
-        self._records[record.node_id] = (record_id, record)
-        self.view = fold(self._records.values())
-        if self.changed is not None:
+        self._records[record_id] = record
+        if isinstance(record, MemberRecord):
+            _take_newer(self._newest, record_id, record)
+        elif isinstance(record, Standing):
+            _take_newer(self._standings, record_id, record)
+        before, self.view = self.view, fold(self._records.items())
+        if self.changed is not None and self.view != before:
             self.changed(self.view)
 
     def newest(self, node_id: NodeId) -> MemberRecord | None:
         """The newest member record of a node."""
-        known = self._records.get(node_id)
-        return known[1] if known else None
+        known = self._newest.get(node_id)
+        return known[2] if known else None
+
+    def standing(self, node_id: NodeId) -> Standing | None:
+        """The newest standing of a node; None while nobody decided anything."""
+        known = self._standings.get(node_id)
+        return known[2] if known else None
+
+    def is_revoked(self, certificate_fingerprint: bytes) -> bool:
+        """Whether a certificate (SHA-256 of its DER) is of no use any more."""
+        return any(
+            isinstance(record, Revoked) and record.fingerprint == certificate_fingerprint
+            for record in self._records.values()
+        )
 
     def addresses(self, node_id: NodeId) -> tuple[Address, ...]:
         """Where a member said that it listens."""

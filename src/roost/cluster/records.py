@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from roost.codec.records import MemberRecord, Record, decode_record, kind_of, record_id
+from roost.codec.records import KINDS_ABOUT_MEMBERS, Record, decode_record, kind_of, record_id
 from roost.core.errors import Damaged, DiskFault, Failed, NotFound, Unsupported
 from roost.core.ids import RecordId
 from roost.core.runtime import Runtime
 from roost.disk.durable import make_directory_durably, read_small, rename_durably, sweep_temporaries, write_durably
 from roost.disk.port import Disk
-from roost.wire.messages import RECORD_BYTES_MAX
+from roost.wire.fields import RECORD_BYTES_MAX
 
 BUCKETS = 256
 BUCKET_DIGEST_BYTES = 8
@@ -116,7 +116,7 @@ class DiskRecords:
             digest, _, kind = name.partition(".")
             record = RecordId(bytes.fromhex(digest))
             self._remember(record, kind)
-            if kind == kind_of(MemberRecord):
+            if kind in KINDS_ABOUT_MEMBERS:
                 await self._learn(record)
 
     async def _learn(self, record: RecordId) -> None:

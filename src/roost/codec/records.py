@@ -32,19 +32,24 @@ ADDRESS_CHARACTERS_MAX = 300
 NODE_NAME_CHARACTERS_MAX = 64
 CERTIFICATE_BYTES_MAX = 4096
 SIGNATURE_BYTES = 64
+SALT_BYTES = 16
+SEALED_BYTES_MAX = 4096
+KEEP_S_MAX = 100 * 366 * 86_400
 _CAPACITY_LIMIT = 1 << 63
 
 
 class Tombstone(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="tombstone"
 ):  # fmt: skip
-    """The version `seq` of the checkpoint `name`, whose manifest this is, was removed `at` (Unix seconds, display)."""
+    """The version `seq` of the checkpoint `name`, whose manifest this is, was removed `at` (Unix seconds, display). For
+    `keep_s` seconds of a node's running time it can be brought back; of several tombstones the shortest counts."""
 
     format: int = FORMAT
     name: str
     manifest: bytes
     seq: int
     at: int
+    keep_s: int
 
 
 class MemberRecord(
@@ -73,13 +78,59 @@ class MemberRecord(
         return msgspec.structs.replace(self, signature=signature)
 
 
-Record: TypeAlias = Manifest | Tombstone | MemberRecord
+class Standing(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="standing"
+):  # fmt: skip
+    """How a node stands in the cluster, as a person decided: the highest `seq` of a node counts, and without any it is
+    *staying*. `state` is one of `STANDINGS`; `at` is in Unix seconds, for display."""
+
+    format: int = FORMAT
+    node_id: str
+    seq: int
+    state: str
+    at: int
+
+
+class Revoked(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="revoked"
+):  # fmt: skip
+    """The certificate with this `fingerprint` (SHA-256 of its DER), of node `node_id`, is of no use any more."""
+
+    format: int = FORMAT
+    node_id: str
+    fingerprint: bytes
+    at: int
+
+
+class SealedAuthority(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="sealed-authority"
+):  # fmt: skip
+    """The authority's key, sealed under the recovery code. `authority` is the SHA-256 of its certificate, `proof` the
+    SHA-256 of what only the code's holder can show; see `roost.security.recovery`."""
+
+    format: int = FORMAT
+    authority: bytes
+    salt: bytes
+    proof: bytes
+    sealed: bytes
+    at: int
+
+
+STANDINGS = ("staying", "draining", "left")
+
+ABOUT_MEMBERS = (MemberRecord, Standing, Revoked)
+"""The kinds of records that make the view."""
+
+Record: TypeAlias = Manifest | Tombstone | MemberRecord | Standing | Revoked | SealedAuthority
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Record]] = {
     "manifest": msgspec.msgpack.Decoder(Manifest),
     "tombstone": msgspec.msgpack.Decoder(Tombstone),
     "member": msgspec.msgpack.Decoder(MemberRecord),
+    "standing": msgspec.msgpack.Decoder(Standing),
+    "revoked": msgspec.msgpack.Decoder(Revoked),
+    "sealed-authority": msgspec.msgpack.Decoder(SealedAuthority),
 }
 _KIND = re.compile(rb"(?:[\x80-\x8f]|\xde[\x00-\xff]{2})\xa4kind([\xa1-\xbf])")
 _FORMAT = re.compile(rb"\xa6format([\x01-\x7f])")
@@ -96,6 +147,9 @@ def record_id(data: bytes | memoryview) -> RecordId:
 def kind_of(record: type[Any]) -> str:
     """The ``kind`` under which a class of records is written."""
     return str(record.__struct_config__.tag)
+
+
+KINDS_ABOUT_MEMBERS = frozenset(kind_of(record) for record in ABOUT_MEMBERS)
 
 
 def encode_record(record: Record) -> bytes:
@@ -173,12 +227,18 @@ def _problem(record: Record) -> str:
         return manifest_problem(record)
     if isinstance(record, Tombstone):
         return _tombstone_problem(record)
-    return _member_problem(record)
+    if isinstance(record, MemberRecord):
+        return _member_problem(record)
+    if isinstance(record, Standing):
+        return _standing_problem(record)
+    return _revoked_problem(record) if isinstance(record, Revoked) else _sealed_problem(record)
 
 
 def _tombstone_problem(record: Tombstone) -> str:
     if len(record.manifest) != DIGEST_BYTES:
         return "what it removes is not a record id"
+    if not 0 <= record.keep_s <= KEEP_S_MAX:
+        return "how long it can be undone is out of range"
     return name_problem(record.name) or seq_problem(record.seq) or wall_problem(record.at)
 
 
@@ -199,6 +259,32 @@ def _member_problem(record: MemberRecord) -> str:
         return wrong
     bad = next((text for text in record.addresses if not _is_address(text)), None)
     return "" if bad is None else f"{shown(bad)} is not an address"
+
+
+def _standing_problem(record: Standing) -> str:
+    if not _is_node_id(record.node_id):
+        return "its node id is not one"
+    if record.state not in STANDINGS:
+        return f"its state is {shown(record.state)}"
+    return seq_problem(record.seq) or wall_problem(record.at)
+
+
+def _revoked_problem(record: Revoked) -> str:
+    if not _is_node_id(record.node_id):
+        return "its node id is not one"
+    return _lengths_problem(record.fingerprint) or wall_problem(record.at)
+
+
+def _sealed_problem(record: SealedAuthority) -> str:
+    if len(record.salt) != SALT_BYTES:
+        return "its salt is not one"
+    if not 0 < len(record.sealed) <= SEALED_BYTES_MAX:
+        return "what is sealed is empty or too long"
+    return _lengths_problem(record.authority, record.proof) or wall_problem(record.at)
+
+
+def _lengths_problem(*digests: bytes) -> str:
+    return "" if all(len(digest) == DIGEST_BYTES for digest in digests) else "a digest in it is not one"
 
 
 def _is_node_id(text: str) -> bool:

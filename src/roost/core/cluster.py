@@ -48,7 +48,8 @@ class NodeState(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class Member:
     """One member of the cluster as its newest member record tells. `capacity` is in bytes, rounded so that it rarely
-    changes; `storage` is False for machines that only store and gather from here."""
+    changes; `storage` is False for machines that only store and gather from here; what a `draining` one keeps moves to
+    the others."""
 
     node_id: NodeId
     name: str
@@ -57,17 +58,24 @@ class Member:
     addresses: tuple[Address, ...]
     storage: bool
     fingerprint: bytes
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The members of a cluster, sorted by node id."""
+    """The members of a cluster, sorted by node id; `left` are those that were drained and are none any more."""
 
     members: tuple[Member, ...]
+    left: tuple[Member, ...] = ()
 
     @property
     def storage(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m.storage)
+
+    @property
+    def keepers(self) -> tuple[Member, ...]:
+        """The storage members that are given things to keep: all that are not draining."""
+        return tuple(m for m in self.members if m.storage and not m.draining)
 
     @property
     def single_machine(self) -> bool:

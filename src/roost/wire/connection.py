@@ -43,10 +43,10 @@ from roost.wire.frames import LocalProtocolError as LocalProtocolError
 from roost.wire.frames import RemoteProtocolError as RemoteProtocolError
 from roost.wire.messages import (
     ANSWER_TO,
+    STRANGERS_MAY_ASK,
     AnyAnswer,
     AnyRequest,
     Hello,
-    Join,
     Trouble,
     answer_body_bytes,
     answer_body_bytes_max,
@@ -67,7 +67,8 @@ class _Exchange:
 
 class Connection:
     """The protocol's state at one end. `admitted` says whether the client has a certificate of the cluster: one that
-    has none may ask for nothing but `Join`, and until then nobody sends or expects more than 16 KiB at a time."""
+    has none may ask for nothing but `Join` and `Recover`, and until then nobody sends or expects more than 16 KiB at
+    a time."""
 
     def __init__(self, role: Role, *, admitted: bool, requests_max: int = REQUESTS_MAX) -> None:
         self.role = role
@@ -228,7 +229,7 @@ class Connection:
             self._last_id = request_id
             self._open[request_id] = _Exchange(State.ASKED, None, None)
             return UnknownRequest(request_id, request.reason)
-        if not self._admitted and not isinstance(request, Join):
+        if not self._admitted and not isinstance(request, STRANGERS_MAY_ASK):
             raise violation(f"{type(request).__name__} before admission")
         return RequestReceived(request_id, request, self._begin(request_id, request))
 
@@ -263,7 +264,7 @@ class Connection:
         """Ask; returns the new id too. `body_length`, what the caller is ready to send, is what `request` announces."""
         if not self.may_request:
             raise LocalProtocolError("no request can be made now")
-        if not self._admitted and not isinstance(request, Join):
+        if not self._admitted and not isinstance(request, STRANGERS_MAY_ASK):
             raise LocalProtocolError(f"{type(request).__name__} before admission")
         if body_length != request_body_bytes(request):
             raise LocalProtocolError(f"{type(request).__name__} announces another body than of {body_length} bytes")

@@ -1,6 +1,5 @@
 """Every message that two peers exchange, as msgspec structs: what is asked, what is answered, and how large it may be.
 
-Ids travel as concatenated 32-byte digests, sets of them as bitmaps (bit i, least significant first, in byte i // 8).
 A request may announce a body and so may an answer; a body's length is always known in advance and bounded by
 `request_body_bytes` and `answer_body_bytes_max`. Kinds that this release does not know do not decode, and are errors.
 What a type's bounds cannot say (whole ids, versions in order) its `__post_init__` checks, also while decoding.
@@ -12,40 +11,41 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from roost.core.checkpoint import CHUNK_BYTES_MAX, MANIFEST_BYTES_MAX
-from roost.core.ids import DIGEST_BYTES, ObjectId, RecordId
+from roost.core.checkpoint import MANIFEST_BYTES_MAX
+from roost.core.ids import DIGEST_BYTES
+from roost.wire.fields import (
+    IDS_MAX,
+    OBJECT_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    RECORD_IDS_BODY_MAX,
+    Answer,
+    Count,
+    Digest,
+    Ids,
+    NodeIdText,
+    NodeName,
+    NodeSeen,
+    Request,
+    Seconds,
+    Text,
+    require_whole_ids,
+)
 
 PROTOCOL = 1
 PROTOCOL_MIN = 1
 
-IDS_MAX = 16_384
-OBJECT_BYTES_MAX = CHUNK_BYTES_MAX + 64 * 1024
-RECORD_BYTES_MAX = MANIFEST_BYTES_MAX
-RECORD_IDS_BODY_MAX = 64 * 1024 * 1024
-
-Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
-Ids: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=IDS_MAX * DIGEST_BYTES)]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
-NodeName: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
-NodeIdText: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
-Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
-
-
-def _require_whole_ids(ids: bytes) -> None:
-    if len(ids) % DIGEST_BYTES:
-        raise ValueError(f"ids are not a multiple of {DIGEST_BYTES} bytes")
-
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """The first frame in each direction. `cluster` is the SHA-256 of the authority's certificate (empty when a joiner
-    has none yet); `authority` is that certificate, sent only to a joiner, who checks it against its token's hash."""
+    has none yet); `authority` is that certificate, sent only to a joiner, who checks it against its token's hash.
+    `instance` is drawn anew by each process that serves as a node; empty for all others."""
 
     protocol: Count
     protocol_min: Count
     software: Text
     cluster: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
     authority: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
+    instance: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
     def __post_init__(self) -> None:
         if self.protocol_min > self.protocol:
@@ -54,22 +54,27 @@ class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
             raise ValueError(f"a cluster's digest has {DIGEST_BYTES} bytes")
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client asks of a server."""
-
-
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a server says in the end."""
-
-
 class Ping(Request, tag="ping", frozen=True):
     """Are you there?"""
 
 
 class Pong(Answer, tag="pong", frozen=True):
-    """I am here, and have been for so many seconds."""
+    """I am here, and have been for so many seconds. `damaged_total` counts the bad copies found meanwhile; `trouble`
+    says why I should be given nothing to keep; empty when I am well."""
 
     running_s: Seconds
+    damaged_total: Count = 0
+    trouble: Text = ""
+
+
+class GetNodes(Request, tag="get-nodes", frozen=True):
+    """How do the storage members stand, as far as you know?"""
+
+
+class Nodes(Answer, tag="nodes", frozen=True):
+    """Every storage member, sorted by its id."""
+
+    seen: Annotated[list[NodeSeen], msgspec.Meta(max_length=2048)]
 
 
 class Have(Request, tag="have", frozen=True):
@@ -80,7 +85,7 @@ class Have(Request, tag="have", frozen=True):
     reserve: bool = False
 
     def __post_init__(self) -> None:
-        _require_whole_ids(self.ids)
+        require_whole_ids(self.ids)
 
 
 class Holding(Answer, tag="holding", frozen=True):
@@ -121,7 +126,7 @@ class PassOn(Request, tag="pass-on", frozen=True):
     to: NodeIdText
 
     def __post_init__(self) -> None:
-        _require_whole_ids(self.ids)
+        require_whole_ids(self.ids)
 
 
 class PassedOn(Answer, tag="passed-on", frozen=True):
@@ -144,7 +149,7 @@ class Committed(Answer, tag="committed", frozen=True):
     missing: Ids
 
     def __post_init__(self) -> None:
-        _require_whole_ids(self.missing)
+        require_whole_ids(self.missing)
 
 
 class RecordDigests(Request, tag="record-digests", frozen=True):
@@ -187,7 +192,7 @@ class Verify(Request, tag="verify", frozen=True):
     ids: Annotated[bytes, msgspec.Meta(max_length=1024 * DIGEST_BYTES)]
 
     def __post_init__(self) -> None:
-        _require_whole_ids(self.ids)
+        require_whole_ids(self.ids)
 
 
 class Verified(Answer, tag="verified", frozen=True):
@@ -196,12 +201,102 @@ class Verified(Answer, tag="verified", frozen=True):
     states: Annotated[bytes, msgspec.Meta(max_length=1024)]
 
 
+class GetVerified(Request, tag="get-verified", frozen=True):
+    """When did you last find your copies of these objects good?"""
+
+    ids: Ids
+
+    def __post_init__(self) -> None:
+        require_whole_ids(self.ids)
+
+
+class LastVerified(Answer, tag="last-verified", frozen=True):
+    """Per id, in order: Unix seconds (by the node's clock) when the copy was last whole, read or written; 0 when it is
+    not here."""
+
+    times: Annotated[list[Count], msgspec.Meta(max_length=IDS_MAX)]
+
+
+class Scrub(Request, tag="scrub", frozen=True):
+    """Read your objects with ids above `after` back, in order, for some `seconds`; before the first (`after` is empty)
+    all records too. Damaged ones go to quarantine."""
+
+    after: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=60)]
+
+    def __post_init__(self) -> None:
+        if len(self.after) not in (0, DIGEST_BYTES):
+            raise ValueError(f"a place in a scrub is an id of {DIGEST_BYTES} bytes")
+
+
+class Scrubbed(Answer, tag="scrubbed", frozen=True):
+    """How far it came: the last id that was read; empty when all were. `damaged` holds the ids (of objects and records)
+    that were not good, up to 1,024."""
+
+    reached: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
+    damaged: Annotated[bytes, msgspec.Meta(max_length=1024 * DIGEST_BYTES)]
+    objects: Count
+    bytes: Count
+
+
+class GetAges(Request, tag="get-ages", frozen=True):
+    """How long have you known these records?"""
+
+    ids: Ids
+
+    def __post_init__(self) -> None:
+        require_whole_ids(self.ids)
+
+
+class Ages(Answer, tag="ages", frozen=True):
+    """Per id, in order: seconds of the node's running time since it first had the record; 0 when it has not."""
+
+    seconds: Annotated[list[Count], msgspec.Meta(max_length=IDS_MAX)]
+
+
+class Keep(Request, tag="keep", frozen=True):
+    """You belong to those who should have these objects, by the view with digest `view`, and these live manifests name
+    them: do you hold them all, and will you keep them for an hour? I am about to drop my copies."""
+
+    ids: Annotated[bytes, msgspec.Meta(max_length=1024 * DIGEST_BYTES)]
+    manifests: Annotated[bytes, msgspec.Meta(max_length=1024 * DIGEST_BYTES)]
+    view: Digest
+
+    def __post_init__(self) -> None:
+        require_whole_ids(self.ids)
+        require_whole_ids(self.manifests)
+
+
+class Keeping(Answer, tag="keeping", frozen=True):
+    """Bit i: the i-th id asked for is here, whole as far as the file system knows, named by a live manifest that is
+    here durably, and stays for an hour of running time. No bit is set when the view is another one."""
+
+    kept: Annotated[bytes, msgspec.Meta(max_length=128)]
+
+
+class Collect(Request, tag="collect", frozen=True):
+    """Free what nothing needs any more, now; with `dry_run` only say what that would be."""
+
+    dry_run: bool = False
+
+
+class Collected(Answer, tag="collected", frozen=True):
+    """What was (or would be) freed; `waiting` says in words what has to wait and why, `blocked` why nothing at all
+    could be freed; empty when it could."""
+
+    objects: Count
+    bytes: Count
+    waiting: Annotated[list[Text], msgspec.Meta(max_length=16)]
+    blocked: Text
+
+
 class GetStatus(Request, tag="get-status", frozen=True):
     """How are you?"""
 
 
 class Status(Answer, tag="status", frozen=True):
-    """How the node is: bytes are of objects, `bytes_free` with its reserve taken off."""
+    """How the node is: bytes are of objects, `bytes_free` with its reserve taken off; `trouble` why it should be given
+    nothing; `scrub` and `collection` how these stand, in words."""
 
     node_id: NodeIdText
     name: NodeName
@@ -215,6 +310,9 @@ class Status(Answer, tag="status", frozen=True):
     damaged_total: Count
     pid: Count
     home: Annotated[str, msgspec.Meta(max_length=4096)]
+    trouble: Text = ""
+    scrub: Text = ""
+    collection: Text = ""
 
 
 class Join(Request, tag="join", frozen=True):
@@ -232,12 +330,26 @@ class Admitted(Answer, tag="admitted", frozen=True):
     cluster_name: Text
 
 
+class Recover(Request, tag="recover", frozen=True):
+    """Give me the sealed authority: `proof` shows that I hold the recovery code. A peer without a certificate may
+    ask."""
+
+    proof: Digest
+
+
+class Sealed(Answer, tag="sealed", frozen=True):
+    """The sealed authority's record."""
+
+    record: Annotated[bytes, msgspec.Meta(max_length=8192)]
+
+
 AnyRequest: TypeAlias = (
     Ping | Have | Put | Get | PassOn | Commit | RecordDigests | RecordIds | GetRecord | PutRecord | Verify | GetStatus
-    | Join
+    | Join | GetNodes | GetVerified | Scrub | GetAges | Keep | Collect | Recover
 )  # fmt: skip
 AnyAnswer: TypeAlias = (
     Pong | Holding | Stored | Sending | PassedOn | Committed | Digests | RecordKept | Verified | Status | Admitted
+    | Nodes | LastVerified | Scrubbed | Ages | Keeping | Collected | Sealed
 )  # fmt: skip
 
 
@@ -253,8 +365,14 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 ANSWER_TO: Mapping[type[AnyRequest], type[AnyAnswer]] = MappingProxyType({
     Ping: Pong, Have: Holding, Put: Stored, Get: Sending, PassOn: PassedOn, Commit: Committed, RecordDigests: Digests,
     RecordIds: Sending, GetRecord: Sending, PutRecord: RecordKept, Verify: Verified, GetStatus: Status, Join: Admitted,
+    GetNodes: Nodes, GetVerified: LastVerified, Scrub: Scrubbed, GetAges: Ages, Keep: Keeping, Collect: Collected,
+    Recover: Sealed,
 })  # fmt: skip
 """The one kind of answer that each kind of request has."""
+
+
+STRANGERS_MAY_ASK: tuple[type[AnyRequest], ...] = (Join, Recover)
+"""What a peer without a certificate may ask."""
 
 
 def request_body_bytes(request: AnyRequest) -> int | None:
@@ -276,31 +394,3 @@ def answer_body_bytes_max(request: AnyRequest) -> int | None:
     if isinstance(request, RecordIds):
         return RECORD_IDS_BODY_MAX
     return None
-
-
-def join_ids(ids: "list[ObjectId] | list[RecordId]") -> bytes:
-    """Ids as they travel."""
-    return b"".join(ids)
-
-
-def split_ids(joined: bytes) -> list[bytes]:
-    """The ids that `join_ids` joined; ValueError when the length is not a multiple of 32."""
-    if len(joined) % DIGEST_BYTES:
-        raise ValueError("ids are not a multiple of 32 bytes")
-    return [joined[i : i + DIGEST_BYTES] for i in range(0, len(joined), DIGEST_BYTES)]
-
-
-def pack_bits(flags: list[bool]) -> bytes:
-    """Flags as a bitmap, least significant bit first."""
-    packed = bytearray((len(flags) + 7) // 8)
-    for i, flag in enumerate(flags):
-        if flag:
-            packed[i >> 3] |= 1 << (i & 7)
-    return bytes(packed)
-
-
-def unpack_bits(packed: bytes, count: int) -> list[bool]:
-    """The first `count` flags of a bitmap; ValueError when it has not exactly the bytes for them."""
-    if len(packed) != (count + 7) // 8:
-        raise ValueError("a bitmap of the wrong length")
-    return [bool(packed[i >> 3] >> (i & 7) & 1) for i in range(count)]

@@ -33,7 +33,7 @@ def manifest(name: str = NAME, seq: int = 1, *, stored_at: int = 1_700_000_000) 
 
 
 def tombstone(of: Manifest) -> Tombstone:
-    return Tombstone(name=of.name, manifest=record_id(encode_record(of)), seq=of.seq, at=1_700_000_001)
+    return Tombstone(name=of.name, manifest=record_id(encode_record(of)), seq=of.seq, at=1_700_000_001, keep_s=0)
 
 
 def id_of(record: Record) -> RecordId:

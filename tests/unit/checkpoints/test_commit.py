@@ -14,7 +14,8 @@ from roost.core.errors import Damaged, NoSpace, ProtocolError, RoostError, Stall
 from roost.core.ids import NodeId, ObjectId, object_id
 from roost.net.body import Body
 from roost.net.server import Call, Reply
-from roost.wire.messages import Commit, Committed, Ping, pack_bits
+from roost.wire.fields import pack_bits
+from roost.wire.messages import Commit, Committed, Ping
 
 PIECES = [noise(KIB, seed) for seed in range(3)]
 IDS = [object_id(piece) for piece in PIECES]

@@ -12,7 +12,7 @@ async def remove_all(kit: Kit) -> Removed:
     survey = await kit.survey()
     listed = await kit.catalogue.list(prefix=NAME)
     return await remove(
-        kit.peers, kit.catalogue, survey, [(v, await kit.catalogue.manifest(v.manifest)) for v in listed]
+        kit.peers, kit.catalogue, survey, [(v, await kit.catalogue.manifest(v.manifest)) for v in listed], keep_s=60
     )
 
 

@@ -256,7 +256,7 @@ def test_a_removed_version_is_not_what_unchanged_means() -> None:
         await kit.store(TREE)
         record, manifest = await kit.newest()
         await kit.catalogue.add(
-            encode_record(Tombstone(name=NAME, manifest=record, seq=manifest.seq, at=1_700_000_000))
+            encode_record(Tombstone(name=NAME, manifest=record, seq=manifest.seq, at=1_700_000_000, keep_s=0))
         )
         again = await kit.store()
         assert (again.unchanged, again.version[:2]) == (False, "2-")

@@ -15,7 +15,7 @@ from roost.net.stream import SLICE_BYTES
 from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.runtime import SimRuntime
-from roost.wire.messages import OBJECT_BYTES_MAX
+from roost.wire.fields import OBJECT_BYTES_MAX
 
 RESERVE_BYTES = 1000
 

@@ -20,7 +20,8 @@ from roost.testing.loop import run_simulated
 from roost.testing.network import SimNetwork
 from roost.testing.runtime import SimRuntime
 from roost.wire import messages
-from roost.wire.messages import Holding, PassedOn, Sending, Verified, join_ids
+from roost.wire.fields import join_ids
+from roost.wire.messages import Holding, PassedOn, Sending, Verified
 
 Scenario = Callable[["Trio"], Coroutine[object, object, None]]
 

@@ -116,4 +116,4 @@ def test_capacities_are_rounded_so_that_they_rarely_change(total: int, rounded: 
 def test_an_ipv6_address_survives_the_record() -> None:
     at = (Address("fe80::1", 7400), Address("::1", 1))
     record = decode_record(encode_record(member_record(ONE, at=at)))
-    assert set(fold([(bytes(32), record)]).members[0].addresses) == set(at)  # type: ignore[list-item]
+    assert set(fold([(bytes(32), record)]).members[0].addresses) == set(at)

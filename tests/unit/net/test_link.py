@@ -40,18 +40,7 @@ from roost.net.stream import SLICE_BYTES
 from roost.testing.network import Line
 from roost.wire.connection import RequestReceived
 from roost.wire.frames import Kind, pack_header
-from roost.wire.messages import (
-    PROTOCOL,
-    Get,
-    GetStatus,
-    Hello,
-    Ping,
-    Pong,
-    Put,
-    Sending,
-    Stored,
-    Trouble,
-)
+from roost.wire.messages import PROTOCOL, Get, GetStatus, Hello, Ping, Pong, Put, Sending, Stored, Trouble
 from roost.wire.payloads import ANSWER, TROUBLE, decode, encode
 
 BIG = some(3 * SLICE_BYTES + 17)

@@ -22,15 +22,14 @@ from roost.wire.connection import (
     UnknownRequest,
 )
 from roost.wire.exchange import REQUESTS_MAX
+from roost.wire.fields import OBJECT_BYTES_MAX, RECORD_IDS_BODY_MAX
 from roost.wire.frames import Kind, pack_header
 from roost.wire.messages import (
-    OBJECT_BYTES_MAX,
-    RECORD_IDS_BODY_MAX,
+    STRANGERS_MAY_ASK,
     Get,
     GetRecord,
     Have,
     Hello,
-    Join,
     Ping,
     Pong,
     Put,
@@ -481,7 +480,7 @@ class TestBeforeAdmission:
         assert pair.say(SERVER, pair.server.answer(1, ANSWERS["admitted"]))
 
     @pytest.mark.parametrize(
-        "request_", [r for r in REQUESTS.values() if not isinstance(r, Join)], ids=lambda r: type(r)
+        "request_", [r for r in REQUESTS.values() if not isinstance(r, STRANGERS_MAY_ASK)], ids=lambda r: type(r)
     )
     def test_it_may_ask_for_nothing_else(self, request_: Ping) -> None:
         pair = Pair(admitted=False)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from roost.core.ids import ObjectId
+from roost.wire.fields import join_ids, pack_bits, split_ids, unpack_bits
 from roost.wire.messages import (
     ANSWER_TO,
     AnyAnswer,
@@ -17,11 +18,7 @@ from roost.wire.messages import (
     Put,
     answer_body_bytes,
     answer_body_bytes_max,
-    join_ids,
-    pack_bits,
     request_body_bytes,
-    split_ids,
-    unpack_bits,
 )
 from wire_specimens import ANSWERS, NODE, REQUESTS, A, B
 
