@@ -6,6 +6,7 @@ is the one durable file that does not go through `roost.disk`, because SQLite ke
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -184,6 +185,16 @@ class Catalogue:
             raise Damaged(f"record {record.hex()[:12]} is damaged here", hint="record exchange brings it again")
         return data
 
+    async def of_kind(self, kind: type) -> list[bytes]:
+        """All records of one kind that can be read, by id. For kinds of which there are few and small ones."""
+        query = "SELECT id FROM records WHERE kind = ? ORDER BY id"
+        rows = await self._run(lambda db: db.execute(query, (kind_of(kind),)).fetchall())
+        found: list[bytes] = []
+        for (record,) in rows:
+            with contextlib.suppress(Damaged, NotFound):
+                found.append(await self.get(RecordId(record)))
+        return found
+
     async def add(self, data: bytes) -> bool:
         record = record_id(data)
         if record in self._index:
@@ -191,6 +202,8 @@ class Catalogue:
         decoded = await self._runtime.in_thread(decode_record, data)
         self._check(decoded)
         await self._run(lambda db: self._insert(db, record, data, decoded))
+        if record in self._index:
+            return False
         self._index.add(record)
         self._added(record, decoded)
         return True
