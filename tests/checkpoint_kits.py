@@ -15,8 +15,11 @@ from roost.checkpoints.gather import Gathered, gather
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.scan import scan
+from roost.checkpoints.scrub import Terms
+from roost.checkpoints.scrubber import Scrubber, scrub_handler
 from roost.checkpoints.store import Receipt, StoreRequest, store
 from roost.checkpoints.target import Target
+from roost.chunks.condition import DiskCondition
 from roost.chunks.disk import DiskChunkStore
 from roost.chunks.pass_on import PassOn
 from roost.chunks.service import chunk_handlers
@@ -33,7 +36,7 @@ from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.network import SimHost, SimNetwork
 from roost.testing.runtime import SimRuntime
-from roost.wire.messages import Commit, GetStatus, Ping, Pong
+from roost.wire.messages import Commit, GetStatus, Ping, Pong, Scrub
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -148,7 +151,8 @@ class KitNode:
 
     def objects(self) -> set[str]:
         """The ids of the objects on its disk, in hex."""
-        return {p.rpartition("/")[2] for p in self.disk.contents() if p.startswith("chunks/") and p.count("/") == 2}
+        paths = (path for path in self.disk.contents() if path.startswith("chunks/") and not path.endswith("/"))
+        return {path.rpartition("/")[2] for path in paths if path.count("/") == 2}
 
     def holds(self, object_id: ObjectId) -> bool:
         return object_id.hex() in self.objects()
@@ -317,6 +321,7 @@ async def start_node(world: SimNetwork, runtime: SimRuntime, number: int, disk: 
         **chunk_handlers(store, PassOn(store, links)),
         **record_handlers(records, changed=lambda: None),
         Commit: commit_handler(runtime, store, records, changed=lambda: None),
+        Scrub: scrub_handler(Scrubber(runtime, disk, store, records, Terms(0, 0), DiskCondition(), lost=lambda: None)),
         GetStatus: status_of(store),
         Ping: ping,
     }

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +13,20 @@ from roost.apps.cli import program
 from roost.client import (
     ChunkRow,
     ClusterStatus,
+    DrainResult,
     FileRow,
+    ForgetResult,
     GatherResult,
     ListedRow,
     Listing,
     NodeRow,
     Progress,
     RemoveResult,
+    RepairResult,
+    ScrubResult,
     Shown,
     StoreResult,
+    UndeleteResult,
     Verdict,
 )
 from roost.settings.paths import Home
@@ -39,11 +44,27 @@ NODE = NodeRow(
     id="0" * 32, name="pi-1", address="192.168.1.2:7400", state="alive", home=None, pid=None, bytes_used=10,
     bytes_free=20, problem="",
 )  # fmt: skip
+UNDELETED = UndeleteResult(
+    name="run/step-7", removed="1-abcdef", version="2-fedcba", unchanged=False, bytes=2048, copies=2, degraded=False,
+    nodes=("pi-2", "pi-1"), seconds=0.5, single_machine=False, dry_run=False, notes=(),
+)  # fmt: skip
+REPAIRED = RepairResult(copies=0, bytes=0, short=0, plan=(), stuck=(), dry_run=False, notes=())
+DRAINED = DrainResult(
+    id="0" * 32, name="pi-1", state="left", copies=3, bytes=3072, objects_left=0, bytes_left=0, plan=(), reason="",
+    full=False, dry_run=False, notes=(),
+)  # fmt: skip
+FORGOTTEN = ForgetResult(id="0" * 32, name="pi-1", endangered=(), nodes=("pi-2", "pi-3"))
+SCRUBBED = ScrubResult(nodes=(), copies=0, short=0, lost=(), notes=())
 CHUNK = "ab" * 32
 SHOWN = Shown(
     name="run/step-7", version="1-abcdef", bytes=2048, stored_at="2025-01-31T12:00:00Z", redundancy="2",
     source="desk:/runs/step-7", files=(FileRow("model.safetensors", "f", 2048, "cd" * 32),),
-    chunks=(ChunkRow(CHUNK, 1024, ("pi-1", "pi-2")),), health="healthy", copies=2, verified_at=None, complete=True,
+    chunks=(
+        ChunkRow(
+            CHUNK, 1024, ("pi-1", "pi-2"), {"pi-1": "2025-02-01T12:00:00Z", "pi-2": "2025-02-03T12:00:00Z"}
+        ),
+    ),
+    health="healthy", copies=2, verified_at="2025-02-01T12:00:00Z", complete=True,
 )  # fmt: skip
 STATUS = ClusterStatus(
     cluster="home", nodes=(NODE,), checkpoints=1, by_health={"healthy": 1}, bytes=2048, single_machine=True,
@@ -58,7 +79,7 @@ def row(name: str, *, stored_at: str = "2025-01-31T12:00:00Z", count: int = 1, h
 
 def verdict(health: str, *damaged: tuple[str, str]) -> Verdict:
     """What verify found of one version."""
-    return Verdict("run/step-7", "1-abcdef", health, 2, damaged, True, ())
+    return Verdict("run/step-7", "1-abcdef", health, 2, damaged, True, (), "2025-02-01T12:00:00Z")
 
 
 @dataclass(slots=True)
@@ -71,10 +92,15 @@ class StandInCluster:
     shown: Shown = SHOWN
     verdicts: tuple[Verdict, ...] = (verdict("healthy"),)
     removed: RemoveResult = field(
-        default_factory=lambda: RemoveResult((("run/step-7", "1-abcdef"),), ("pi-1",), True, False)
+        default_factory=lambda: RemoveResult((("run/step-7", "1-abcdef"),), ("pi-1",), True, False, 7 * 86_400)
     )
+    undeleted: UndeleteResult = UNDELETED
     rows: tuple[NodeRow, ...] = (NODE,)
     found: ClusterStatus = STATUS
+    scrubbed: ScrubResult = SCRUBBED
+    repaired: RepairResult = REPAIRED
+    drained: DrainResult = DRAINED
+    forgotten: ForgetResult = FORGOTTEN
     error: BaseException | None = None
     moves: Sequence[int] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
@@ -112,9 +138,18 @@ class StandInCluster:
         await self._move(progress)
         return self.gathered
 
-    async def list(self, prefix: str = "", *, newest: bool = False, health: bool = False) -> Listing:
-        self._answer("list", prefix, newest, health)
+    async def list(
+        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False
+    ) -> Listing:
+        self._answer("list", prefix, newest, health, *(["removed"] if removed else []))
         return self.listing
+
+    async def undelete(
+        self, reference: str, *, dry_run: bool = False, progress: Progress | None = None
+    ) -> UndeleteResult:  # fmt: skip
+        self._answer("undelete", reference, dry_run)
+        await self._move(progress)
+        return replace(self.undeleted, dry_run=dry_run)
 
     async def show(self, reference: str) -> Shown:
         self._answer("show", reference)
@@ -126,9 +161,27 @@ class StandInCluster:
         self._answer("verify", tuple(references), deep)
         return self.verdicts
 
-    async def remove(self, reference: str, *, dry_run: bool = False) -> RemoveResult:
-        self._answer("remove", reference, dry_run)
+    async def remove(self, reference: str, *, now: bool = False, dry_run: bool = False) -> RemoveResult:
+        self._answer("remove", reference, now, dry_run)
         return self.removed
+
+    async def scrub(self, node: str | None = None, *, progress: Progress | None = None) -> ScrubResult:
+        self._answer("scrub", node)
+        return self.scrubbed
+
+    async def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairResult:
+        self._answer("repair", dry_run)
+        return self.repaired
+
+    async def drain(
+        self, node: str, *, cancel: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> DrainResult:
+        self._answer("drain", node, cancel, dry_run)
+        return self.drained
+
+    async def forget(self, node: str, *, force: bool = False) -> ForgetResult:
+        self._answer("forget", node, force)
+        return self.forgotten
 
     async def nodes(self) -> Sequence[NodeRow]:
         self._answer("nodes")
@@ -169,7 +222,7 @@ class Ran:
         *before, last = self.lines
         assert last["type"] == "error"
         assert all(line["type"] == "progress" for line in before)
-        assert set(last) == {"type", "code", "message", "hint"}
+        assert set(last) - {"bytes_missing", "checkpoints"} == {"type", "code", "message", "hint"}
         return last
 
 

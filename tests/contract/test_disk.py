@@ -10,11 +10,14 @@ from roost.core.errors import Busy, Failed, NotFound, RoostError
 from roost.disk.faults import AlreadyThere
 from roost.disk.port import Disk, FileKind
 from roost.disk.posix import PosixDisk
+from roost.disk.watched import WatchedDisk
 from roost.testing.disk import MemoryDisk
 
 
-@pytest.fixture(params=["posix", "memory"])
+@pytest.fixture(params=["posix", "memory", "watched"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    if request.param == "watched":
+        return WatchedDisk(MemoryDisk(), lambda path, writing, error: None)
     return PosixDisk(tmp_path) if request.param == "posix" else MemoryDisk()
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from crash.test_put_states import BLOCK_BYTES, NoDirectorySync, NoFileSync
+from crash.planted_disks import NoDirectorySync, NoFileSync
+from crash.test_put_states import BLOCK_BYTES
 from record_specimens import file as file_entry
 from record_specimens import manifest
 from roost.checkpoints.commit import commit_handler

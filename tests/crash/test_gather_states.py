@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from crash.planted_disks import NoDirectorySync, NoFileSync
 from roost.checkpoints.target import Target
 from roost.codec.manifest import Chunk, ChunkTable, FileEntry, Manifest
 from roost.codec.records import encode_record, record_id
 from roost.codec.tree import tree_digest
 from roost.core.ids import object_id
-from roost.disk.port import WriteFile
 from roost.testing.disk import MemoryDisk, PowerCut
 
 DEST = "back"
@@ -133,38 +133,6 @@ def wrong_attributes(disk: MemoryDisk, manifest: Manifest) -> bool:
 @pytest.mark.parametrize("before", [{}, OLD], ids=["absent", "there"])
 def test_in_every_state_the_old_target_is_whole_or_the_new_one(manifest: Manifest, before: dict[str, bytes]) -> None:
     assert problems(manifest, before) == set()
-
-
-class NoFileSync(MemoryDisk):
-    """A planted bug: fsync of a file is forgotten."""
-
-    armed = False
-
-    def open_write(self, path: str) -> WriteFile:
-        file = super().open_write(path)
-        return _Forgetful(file) if self.armed else file
-
-
-class _Forgetful:
-    """An open file whose sync does nothing."""
-
-    def __init__(self, file: WriteFile) -> None:
-        self.pwrite, self.pread, self.info = file.pwrite, file.pread, file.info
-        self.truncate, self.begin_writeback, self.drop_cache = file.truncate, file.begin_writeback, file.drop_cache
-        self.set_mode, self.set_times, self.close = file.set_mode, file.set_times, file.close
-
-    def sync(self) -> None:
-        pass
-
-
-class NoDirectorySync(MemoryDisk):
-    """A planted bug: fsync of a directory is forgotten."""
-
-    armed = False
-
-    def sync_directory(self, path: str) -> None:
-        if not self.armed:
-            super().sync_directory(path)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@ and what was acknowledged is there. Fault 17 at the store. Planted bugs show tha
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from crash.planted_disks import NoDirectorySync, NoFileSync, RenameFirst
 from roost.chunks.disk import DiskChunkStore
 from roost.core.ids import object_id
-from roost.disk.port import WriteFile
 from roost.net.body import Body
 from roost.testing.disk import MemoryDisk, PowerCut
 from roost.testing.loop import run_simulated
@@ -19,63 +19,6 @@ BLOCK_BYTES = 64
 DATA = random.Random(7).randbytes(5 * BLOCK_BYTES + 10)
 NAME = object_id(DATA)
 PATH = f"chunks/{NAME.hex()[:2]}/{NAME.hex()}"
-
-Make = Callable[[], MemoryDisk]
-
-
-class NoFileSync(MemoryDisk):
-    """A planted bug: fsync of a file is forgotten."""
-
-    armed = False
-
-    def create(self, path: str, *, mode: int = 0o600) -> WriteFile:
-        file = super().create(path, mode=mode)
-        return _Forgetful(file) if self.armed else file
-
-
-class _Forgetful:
-    """An open file whose sync does nothing."""
-
-    def __init__(self, file: WriteFile) -> None:
-        self.pwrite, self.pread, self.info = file.pwrite, file.pread, file.info
-        self.truncate, self.begin_writeback, self.drop_cache = file.truncate, file.begin_writeback, file.drop_cache
-        self.set_mode, self.set_times, self.close = file.set_mode, file.set_times, file.close
-
-    def sync(self) -> None:
-        pass
-
-
-class NoDirectorySync(MemoryDisk):
-    """A planted bug: fsync of a directory is forgotten."""
-
-    armed = False
-
-    def sync_directory(self, path: str) -> None:
-        if not self.armed:
-            super().sync_directory(path)
-
-
-class RenameFirst(MemoryDisk):
-    """A planted bug: the name is given before the bytes are synced."""
-
-    armed = False
-    late: WriteFile | None = None
-
-    def create(self, path: str, *, mode: int = 0o600) -> WriteFile:
-        file = super().create(path, mode=mode)
-        if not self.armed:
-            return file
-        self.late = file
-        forgetful = _Forgetful(file)
-        forgetful.close = lambda: None
-        return forgetful
-
-    def rename(self, source: str, target: str) -> None:
-        super().rename(source, target)
-        late, self.late = self.late, None
-        if late is not None:
-            late.sync()
-            late.close()
 
 
 def opened(disk: MemoryDisk) -> DiskChunkStore:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +78,18 @@ class Cluster:
     # -- commands ------------------------------------------------------------------------------------------------
 
     def begin(
-        self, *arguments: object, home: Path | None = None, config: Path | None = None, machine: int | None = None
-    ) -> Program:
-        """Start a command and return at once. `machine` makes it run as if on another machine of that number."""
+        self, *arguments: object, home: Path | None = None, config: Path | None = None, machine: int | None = None,
+        prefix: Sequence[str] = (),
+    ) -> Program:  # fmt: skip
+        """Start a command and return at once. `machine` makes it run as if on another machine of that number; `prefix`
+        are the words of what runs it."""
         words = [str(argument) for argument in arguments]
         options = ["--home", str(home or self.home), "--config", str(config or self.config), "--json"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
         if machine is not None:
             environment["ROOST_MACHINE"] = f"{machine:032x}"
         program = Program(
-            [*words, *options], environment, self.root, self.root / "errors" / f"{len(self._programs)}-{words[0]}"
+            [*words, *options], environment, self.root, self.root / "errors" / f"{len(self._programs)}-{words[0]}", prefix
         )
         self._programs.append(program)
         return program
@@ -115,6 +118,29 @@ class Cluster:
         """Gather into a new folder; the path that the answer names."""
         to = self.root / "gathered" / str(len(self._programs))
         return Path(self.done("gather", name, "--to", to, *arguments, home=home)["path"])
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """What `roost nodes` tells, by node id."""
+        return {row["id"]: row for row in self.done("nodes")["nodes"]}
+
+    def watch_state(self, node: Node, *, until: str, limit_s: float) -> list[tuple[str, float]]:
+        """Ask for the nodes until `node` has that state: each state that it had, and after how long it was first
+        seen."""
+        begun = time.monotonic()
+        seen: list[tuple[str, float]] = []
+        while not seen or seen[-1][0] != until:
+            asked = time.monotonic() - begun
+            assert asked < limit_s, f"{node.name} is not {until}: {seen}"
+            state = self.rows()[node.id]["state"]
+            if not seen or seen[-1][0] != state:
+                seen.append((state, asked))
+        return seen
+
+    def until_healthy(self, name: str, *, within_s: float) -> None:
+        """Ask for a checkpoint until every copy of it is there, without a word to anybody."""
+        deadline = time.monotonic() + within_s
+        while (shown := self.done("show", name))["health"] != "healthy":
+            assert time.monotonic() < deadline, f"{name} is {shown['health']} after {within_s:.0f} s"
 
     # -- processes -----------------------------------------------------------------------------------------------
 
@@ -218,9 +244,9 @@ def local_cluster(root: Path, *, nodes: int = 4, reserve: str = "16MiB", more: s
 
 
 @contextlib.contextmanager
-def spread_cluster(root: Path, *, nodes: int = 4) -> Iterator[Cluster]:
+def spread_cluster(root: Path, *, nodes: int = 4, more: str = "") -> Iterator[Cluster]:
     """A cluster with `nodes` nodes (``a``, ``b``, ...), each on a machine of its own."""
-    with Cluster(root) as cluster:
+    with Cluster(root, more=more) as cluster:
         cluster.start(local=0)
         token = cluster.done("token", "create")["token"]
         cluster.join(token, *"abcdefgh"[:nodes])

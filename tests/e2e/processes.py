@@ -103,7 +103,11 @@ class Program:
     environment: Mapping[str, str]
     directory: Path
     errors_to: Path
+    prefix: Sequence[str] = ()
+    """What runs it: words before its own, which replace themselves by it."""
     lines: list[dict[str, Any]] = field(default_factory=list)
+    read_at: list[float] = field(default_factory=list)
+    """When each line was read: the clock of `time.monotonic`."""
     _rest: bytes = b""
     _ended: bool = False
 
@@ -111,8 +115,8 @@ class Program:
         self._begun = time.monotonic()
         with self.errors_to.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "roost", *self.arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=errors, env=dict(self.environment), cwd=self.directory, start_new_session=True,
+                [*self.prefix, sys.executable, "-m", "roost", *self.arguments],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=dict(self.environment), cwd=self.directory, start_new_session=True,
             )  # fmt: skip
         self.handle = Handle(self._process.pid)
 
@@ -130,6 +134,7 @@ class Program:
             return None
         told: dict[str, Any] = json.loads(line)
         self.lines.append(told)
+        self.read_at.append(time.monotonic())
         return told
 
     def _readable(self, timeout_s: float) -> bool:
@@ -152,6 +157,17 @@ class Program:
                 assert told["bytes_done"] < told["bytes_total"], f"it went too fast to be disturbed: {told}"
                 return told
         raise AssertionError(f"{self} ended before it moved anything")
+
+    def stood_still_s(self, *, since: float) -> float:
+        """The longest time after `since` in which it moved nothing, as far as its progress told; its last word counts
+        as a move."""
+        longest, moved_at, done = 0.0, since, -1
+        for line, at in zip(self.lines, self.read_at, strict=True):
+            moved = line["type"] != "progress" or line.get("bytes_done", done) > done
+            done = max(done, line.get("bytes_done", done))
+            if moved and at > since:
+                longest, moved_at = max(longest, at - moved_at), at
+        return longest
 
     def wait(self, timeout_s: float = 60) -> Answer:
         """Read to the end; what it said."""

@@ -229,10 +229,14 @@ def test_ls_lists_what_is_stored(cluster: Cluster, checkpoint: dict[str, Any]) -
 def test_verify_asks_and_deep_reads_back(cluster: Cluster, checkpoint: dict[str, Any]) -> None:
     [quick] = cluster.done("verify", "kept/step-10")["checkpoints"]
     assert (quick["health"], quick["copies"], quick["damaged"]) == ("healthy", 2, [])
-    assert cluster.done("show", "kept/step-10")["verified_at"] is None
+    assert RFC_3339.match(quick["verified_at"])
+    shown = cluster.done("show", "kept/step-10")
+    assert shown["verified_at"] == quick["verified_at"]
+    assert shown["verified_at"] == min(at for chunk in shown["chunks"] for at in chunk["verified_at"].values())
+    assert all(set(chunk["verified_at"]) == set(chunk["nodes"]) for chunk in shown["chunks"])
     [deep] = cluster.done("verify", "--deep", "kept/step-10")["checkpoints"]
     assert (deep["health"], deep["copies"], deep["damaged"]) == ("healthy", 2, [])
-    assert RFC_3339.match(cluster.done("show", "kept/step-10")["verified_at"])
+    assert deep["verified_at"] >= quick["verified_at"]
 
 
 def test_nodes_and_status(cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
 from roost.wire.fields import pack_bits
 from roost.wire.frames import Kind
-from roost.wire.messages import Commit, GetStatus, Put, PutRecord
+from roost.wire.messages import Commit, Get, GetStatus, Join, Put, PutRecord, RecordDigests, Recover
 
 SOURCES = sorted(Path(__file__).resolve().parents[2].glob("src/**/*.py"))
 MIB = 1024 * 1024
@@ -98,25 +98,54 @@ def test_fault_10_two_hundred_idle_connections_cost_little(
         serves_honest_clients(cluster, path, "strangers/idle")
 
 
-def test_fault_10_without_a_certificate_a_node_answers_nothing(node: Node) -> None:
-    with pytest.raises(OSError), Stranger(None).connected(address_of(node.home)) as rude:
-        rude.request(GetStatus())
-        rude.answer()
+@pytest.mark.parametrize("where", ["node", "coordinator"])
+def test_fault_10_without_a_certificate_little_is_answered(
+    cluster: Cluster, node: Node, where: str, tmp_path: Path
+) -> None:
+    address = address_of(node.home if where == "node" else cluster.home)
+    stranger = Stranger(None)
+    for asked in (GetStatus(), RecordDigests(), Get(bytes(32))):
+        with stranger.connected(address) as rude:
+            rude.request(asked)
+            with pytest.raises(OSError):
+                rude.answer()
+    with held_to_its_memory(node):
+        for payload in (b"", b"\xff" * 200_000, trees.noise(100_000, seed=31)):
+            with stranger.connected(address, greeted=False) as rude:
+                with contextlib.suppress(OSError):
+                    rude.frame(Kind.REQUEST, 1, payload, length=0x7FFF_FFFF)
+                assert rude.is_dropped()
+    path = trees.write(tmp_path / "honest.bin", b"honest")
+    serves_honest_clients(cluster, path, f"strangers/{where}")
 
 
-def test_fault_10_without_a_certificate_the_coordinator_only_admits(cluster: Cluster, tmp_path: Path) -> None:
-    address = address_of(cluster.home)
+@pytest.mark.parametrize("where", ["node", "coordinator"])
+def test_a_made_up_token_and_a_made_up_proof_get_nothing(cluster: Cluster, node: Node, where: str) -> None:
+    address = address_of(node.home if where == "node" else cluster.home)
     stranger = Stranger(None)
     with stranger.connected(address) as rude:
-        rude.request(GetStatus())
-        assert rude.is_dropped() or rude.answer()[0] is Kind.ERROR
-    for payload in (b"", b"\xff" * 200_000, trees.noise(100_000, seed=31)):
-        with stranger.connected(address, greeted=False) as rude:
+        rude.request(Join(bytes(16), NodeKey.create().request()))
+        kind, told = rude.answer()
+        assert (kind, told["code"]) == (Kind.ERROR, "not-admitted")
+    codes = []
+    for number in range(5):
+        with stranger.connected(address) as rude:
+            rude.request(Recover(bytes([number]) * 32))
+            kind, told = rude.answer()
+            assert kind is Kind.ERROR
+            codes.append(told["code"])
+    assert set(codes) <= {"not-admitted", "busy"}
+    assert "busy" in codes, "attempts are slowed down"
+
+
+def test_strangers_who_stay_leave_room_for_members(cluster: Cluster, node: Node, tmp_path: Path) -> None:
+    address = address_of(node.home)
+    path = trees.write(tmp_path / "honest.bin", trees.noise(100_000, seed=32))
+    with held_to_its_memory(node), contextlib.ExitStack() as stack:
+        for _ in range(100):
             with contextlib.suppress(OSError):
-                rude.frame(Kind.REQUEST, 1, payload, length=0x7FFF_FFFF)
-            assert rude.is_dropped()
-    path = trees.write(tmp_path / "honest.bin", b"honest")
-    serves_honest_clients(cluster, path, "strangers/coordinator")
+                stack.enter_context(Stranger(None).connected(address))
+        serves_honest_clients(cluster, path, "strangers/many")
 
 
 def test_fault_10_another_cluster_is_refused(cluster: Cluster, node: Node, tmp_path: Path) -> None:

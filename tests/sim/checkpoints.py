@@ -1,11 +1,13 @@
 """Small checkpoints made from chance, written to a simulated disk, and read back from one to be compared."""
 
 import enum
+import hashlib
 import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from roost.codec.manifest import Manifest
 from roost.disk.port import FileKind
 from roost.testing.disk import MemoryDisk
 
@@ -140,6 +142,13 @@ def read_file(disk: MemoryDisk, path: str) -> bytes:
         return bytes(data)
     finally:
         file.close()
+
+
+def is_of(tree: Tree, manifest: Manifest) -> bool:
+    """Whether the manifest is one of this tree, judged by the bytes of its files."""
+    files = {file.path: file.sha256 for file in manifest.files if file.kind == "f"}
+    wanted = {path: entry.data for path, entry in tree.entries.items() if isinstance(entry.data, bytes)}
+    return files == {path: hashlib.sha256(data).digest() for path, data in wanted.items()}
 
 
 class Facts(enum.Enum):

@@ -1,64 +1,77 @@
 """What was promised in a run, and the promises held against what is really on the disks."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from roost.checkpoints.store import Receipt
 from roost.codec.manifest import Manifest
-from roost.codec.records import decode_record, record_id
+from roost.codec.records import record_id
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import RoostError
-from roost.core.ids import ObjectId, RecordId, object_id
+from roost.core.ids import NodeId, ObjectId, RecordId, object_id
 from roost.testing.cluster import SimCluster, SimNode
-from roost.testing.crash import durable_bytes
-from roost.testing.disk import MemoryDisk
-from roost.testing.walk import inode_at
+from roost.testing.disk import Operation
 from sim.checkpoints import Tree
+from sim.disks import (
+    Look,
+    durable_on,
+    file_on,
+    has_good,
+    manifest_of,
+    names_on,
+    object_at,
+    object_path,
+    record_at,
+    record_path,
+)
 
 
 class Violation(AssertionError):
     """A promise was broken."""
 
 
-Look = Callable[[SimNode, str], bytes | None]
-"""What a power cut would leave of a file on a node's disk."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What somebody was told: this version is on `copies` machines among `nodes`, each of which has its manifest."""
 
-
-class Oldest(random.Random):
-    """The chance that loses all that was not synced."""
-
-    def randrange(self, *_: object) -> int:
-        return 0
+    name: str
+    version: str
+    copies: int
+    degraded: bool
+    nodes: Sequence[NodeId]
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One store: what, under which name, and what came of it."""
+    """One store or undelete: what, under which name, and what came of it. `removed` once anybody began to remove the
+    version that it made."""
 
     number: int
     name: str
     tree: Tree
     redundancy: Redundancy
-    receipt: Receipt | None = None
+    claim: Claim | None = None
+    record: RecordId | None = None
     manifest: Manifest | None = None
 
     @property
     def acknowledged(self) -> bool:
         """Whether somebody may rely on it at full redundancy."""
-        return self.receipt is not None and not self.receipt.degraded
+        return self.claim is not None and self.record is not None and not self.claim.degraded
 
 
 @dataclass(slots=True)
 class Ledger:
-    """All attempts, and the losses that were injected: copies that were damaged at rest (`damaged`, node number and
-    object); what is gone for ever, the nodes say. `errors` are promises broken where nobody could be told at once."""
+    """All attempts, and the losses that were injected: objects and records that were damaged at rest (`damaged`, node
+    number and id); what is gone for ever, the nodes say. `removed` are the manifests that somebody began to remove.
+    `errors` are promises broken where nobody could be told at once."""
 
     cluster: SimCluster
     attempts: list[Attempt] = field(default_factory=list)
-    damaged: set[tuple[int, ObjectId]] = field(default_factory=set)
+    damaged: set[tuple[int, bytes]] = field(default_factory=set)
     listed: dict[RecordId, Manifest] = field(default_factory=dict)
+    removed: dict[RecordId, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    _namers: dict[ObjectId, set[RecordId]] = field(default_factory=dict)
 
     def begin(self, name: str, tree: Tree, redundancy: Redundancy) -> Attempt:
         attempt = Attempt(len(self.attempts), name, tree, redundancy)
@@ -67,48 +80,56 @@ class Ledger:
 
     # Right when it happens
 
-    def acknowledge(self, attempt: Attempt, receipt: Receipt) -> None:
+    def acknowledge(self, attempt: Attempt, claim: Claim) -> None:
         """A receipt was given this very moment: what it claims must survive a power cut of everything now, at its worst
         and, now and then, as drawn."""
-        _require(not self.errors, "; ".join(self.errors))
-        attempt.receipt = receipt
-        nodes = [self.cluster.node_of(node_id) for node_id in receipt.nodes]
-        self._check_claim(attempt, receipt, nodes, durable_on)
-        chance = random.Random(f"{receipt.version} {attempt.number}")
+        require(not self.errors, "; ".join(self.errors))
+        nodes = [self.cluster.node_of(node_id) for node_id in claim.nodes]
+        self._check_claim(attempt, claim, nodes, durable_on)
+        chance = random.Random(f"{claim.version} {attempt.number}")
         if chance.random() < 0.1:
             left = {node.number: node.disk.remains(chance) for node in nodes}
-            self._check_claim(attempt, receipt, nodes, lambda node, path: file_on(left[node.number], path))
+            self._check_claim(attempt, claim, nodes, lambda node, path: file_on(left[node.number], path))
+        attempt.claim = claim
 
-    def _check_claim(self, attempt: Attempt, receipt: Receipt, nodes: list[SimNode], look: Look) -> None:
-        what = f"{attempt.name}@{receipt.version} #{attempt.number}"
-        manifests = [self._manifest(node, receipt, look) for node in nodes]
+    def _check_claim(self, attempt: Attempt, claim: Claim, nodes: list[SimNode], look: Look) -> None:
+        what = f"{attempt.name}@{claim.version} #{attempt.number}"
+        manifests = [self._manifest(node, claim, look) for node in nodes]
+        known = next((manifest for manifest in manifests if manifest is not None), None)
         for node, manifest in zip(nodes, manifests, strict=True):
-            _require(manifest is not None, f"{what}: after a power cut {node.name} would not hold the manifest")
-        machines, wanted = self._machines(nodes), attempt.redundancy
-        if not receipt.degraded:
-            _require(machines > wanted.losses, f"{what}: the manifest is on {machines} machines only")
-            _require(receipt.copies >= wanted.copies, f"{what}: {receipt.copies} copies are called enough")
-        attempt.manifest = manifests[0]
-        assert attempt.manifest is not None
+            held = manifest is not None or self._harmed(node, claim)
+            require(held, f"{what}: after a power cut {node.name} would not hold the manifest")
+        if known is None:
+            return  # we damaged it on all of them
+        machines, wanted = self.machines(nodes), attempt.redundancy
+        if not claim.degraded:
+            require(machines > wanted.losses, f"{what}: the manifest is on {machines} machines only")
+            require(claim.copies >= wanted.copies, f"{what}: {claim.copies} copies are called enough")
+        attempt.record, attempt.manifest = known
         for i in attempt.manifest.objects():
             holders = [node for node in nodes if self._keeps(node, i, look)]
-            _require(
-                self._machines(holders) >= receipt.copies,
-                f"{what}: {receipt.copies} copies of {i.hex()[:12]} are claimed; a power cut would leave it on "
+            require(
+                self.machines(holders) >= claim.copies,
+                f"{what}: {claim.copies} copies of {i.hex()[:12]} are claimed; a power cut would leave it on "
                 f"{[node.name for node in holders]} of {[node.name for node in nodes]}",
             )
 
-    def _manifest(self, node: SimNode, receipt: Receipt, look: Look) -> Manifest | None:
-        """The version's manifest, if it would be left on the node."""
-        digits = receipt.version.partition("-")[2]
+    def _manifest(self, node: SimNode, claim: Claim, look: Look) -> tuple[RecordId, Manifest] | None:
+        """The version's manifest and its id, if it would be left on the node."""
+        digits = claim.version.partition("-")[2]
         for name in names_on(node.disk, "records"):
             if name.startswith(digits) and name.endswith(".manifest"):
                 data = look(node, f"records/{name}")
                 if data is not None and record_id(data).hex() == name.partition(".")[0]:
-                    manifest = decode_record(data)
-                    if isinstance(manifest, Manifest) and manifest.name == receipt.name:
-                        return manifest
+                    manifest = manifest_of(data)
+                    if manifest is not None and manifest.name == claim.name:
+                        return record_id(data), manifest
         return None
+
+    def _harmed(self, node: SimNode, claim: Claim) -> bool:
+        """Whether we damaged the version's manifest on the node."""
+        digits = claim.version.partition("-")[2]
+        return any(number == node.number and i.hex().startswith(digits) for number, i in self.damaged)
 
     def hear(self, node: SimNode, record: RecordId, manifest: Manifest) -> None:
         """A node lists a version: all its objects must be durable somewhere, or have been and be lost by our faults."""
@@ -116,10 +137,62 @@ class Ledger:
             return
         self.listed[record] = manifest
         for i in manifest.objects():
-            if not any(self._keeps(other, i, durable_on) for other in self.cluster.nodes):
+            self._namers.setdefault(i, set()).add(record)
+            if record not in self.removed and not any(self._keeps(n, i, durable_on) for n in self.cluster.nodes):
                 self.errors.append(
                     f"{node.name} lists {manifest.name}@{manifest.seq}, but {i.hex()[:12]} is durable nowhere"
                 )
+
+    def harm(self, node: SimNode, path: str) -> None:
+        """A file on the node's disk holds other bytes than were written to it."""
+        found = object_at(path) or record_at(path)
+        if found is not None:
+            self.damaged.add((node.number, found))
+
+    def watch(self, node: SimNode, operation: Operation) -> None:
+        """A node is about to change its disk: no good copy of anything live may go."""
+        if operation.what not in ("remove", "rename"):
+            return
+        gone = object_at(operation.path)
+        if gone is None:
+            return
+        if operation.what == "rename":
+            if has_good(node.disk, gone):
+                self.errors.append(f"{node.name} moves the good copy of {gone.hex()[:12]} to {operation.target}")
+            return
+        for record in sorted(self._namers.get(gone, ())):
+            self._check_drop(node, gone, record)
+
+    def _check_drop(self, node: SimNode, gone: ObjectId, record: RecordId) -> None:
+        """A node that knows a live manifest, or knew it before we damaged it, drops what it names only as surplus."""
+        knows = node.node is not None and record in node.node.records
+        if record in self.removed or not (knows or (node.number, record) in self.damaged):
+            return
+        manifest = self.listed[record]
+        wanted = Redundancy.parse(manifest.redundancy).copies
+        others = [
+            other
+            for other in self.cluster.nodes
+            if other is not node and self._counts(other, record) and self._keeps(other, gone, durable_on)
+        ]
+        if self.machines(others) < wanted:
+            self.errors.append(
+                f"{node.name} drops {gone.hex()[:12]} of {manifest.name}@{manifest.seq}, which leaves it on "
+                f"{[other.name for other in others]}, not on {wanted} machines"
+            )
+
+    def _counts(self, node: SimNode, record: RecordId) -> bool:
+        """Whether the node holds the manifest, had we not damaged it."""
+        if (node.number, record) in self.damaged:
+            return True
+        return file_on(node.disk, record_path(record)) is not None
+
+    # What was removed
+
+    def begin_removal(self, records: Sequence[RecordId], now: float) -> None:
+        """Somebody begins to remove these versions: nobody may rely on them from now on."""
+        for record in records:
+            self.removed.setdefault(record, now)
 
     # What is there, and what may be lost
 
@@ -130,21 +203,30 @@ class Ledger:
         data = look(node, object_path(wanted))
         return data is not None and object_id(data) == wanted
 
-    def _machines(self, nodes: list[SimNode]) -> int:
+    def machines(self, nodes: Sequence[SimNode]) -> int:
+        """On how many machines the nodes are; on a single machine, how many they are."""
         return len({self.cluster.domain_of(node) for node in nodes})
 
-    def losses(self, wanted: ObjectId) -> int:
-        """On how many machines a copy of the object may have been lost by injected faults."""
-        lost = [node for node in self.cluster.nodes if node.gone or (node.number, wanted) in self.damaged]
-        return self._machines(lost)
+    def losses(self, wanted: bytes) -> set[int]:
+        """The nodes on which a copy of the object or record may have been lost by injected faults."""
+        return {n.number for n in self.cluster.nodes if n.gone or (n.number, wanted) in self.damaged}
+
+    def stands(self, attempt: Attempt) -> bool:
+        """Whether it was acknowledged at full redundancy and nobody removes it."""
+        return attempt.acknowledged and attempt.record not in self.removed
+
+    def within_redundancy(self, attempt: Attempt) -> bool:
+        """Whether what was lost of a version, which is known, is no more than it survives."""
+        assert attempt.manifest is not None
+        assert attempt.record is not None
+        of_record = self.losses(attempt.record)
+        sets = [of_record, *(of_record | self.losses(i) for i in attempt.manifest.objects())]
+        worst = max(self.machines([self.cluster.nodes[number] for number in lost]) for lost in sets)
+        return worst <= attempt.redundancy.losses
 
     def must_survive(self, attempt: Attempt) -> bool:
-        """Whether an acknowledged version's losses stayed within its redundancy."""
-        if not attempt.acknowledged or attempt.manifest is None:
-            return False
-        gone = self._machines([node for node in self.cluster.nodes if node.gone])
-        worst = max((self.losses(i) for i in attempt.manifest.objects()), default=gone)
-        return worst <= attempt.redundancy.losses
+        """Whether the version is to be had whatever happened."""
+        return self.stands(attempt) and self.within_redundancy(attempt)
 
     def really_lost(self, manifest: Manifest) -> bool:
         """Whether some object has no good copy on any disk, those that are gone included."""
@@ -155,47 +237,7 @@ class Ledger:
         return (attempt.tree for attempt in self.attempts if attempt.name == name)
 
 
-def objects_on(disk: MemoryDisk) -> list[ObjectId]:
-    """The objects that a node's disk holds, by name."""
-    return [
-        ObjectId(bytes.fromhex(name))
-        for first in names_on(disk, "chunks")
-        for name in names_on(disk, f"chunks/{first}")
-        if len(name) == 64
-    ]
-
-
-def object_path(wanted: ObjectId) -> str:
-    """Where a node keeps the object below its home."""
-    return f"chunks/{wanted.hex()[:2]}/{wanted.hex()}"
-
-
-def names_on(disk: MemoryDisk, path: str) -> list[str]:
-    """The names in a folder, whatever faults the disk has; none when it is no folder."""
-    inode = inode_at(disk._medium.root, path, follow=False)
-    return sorted(name for name, _ in inode.entries()) if inode is not None else []
-
-
-def file_on(disk: MemoryDisk, path: str) -> bytes | None:
-    """The bytes of a file as they are now, whatever faults the disk has."""
-    try:
-        inode = inode_at(disk._medium.root, path, follow=False)
-    except RoostError:
-        return None
-    return bytes(inode.data) if inode is not None else None
-
-
-def durable_on(node: SimNode, path: str) -> bytes | None:
-    """What a power cut now would leave of a file on the node's disk, if it lost all that was not synced."""
-    return durable_bytes(node.disk._medium, path)
-
-
-def has_good(disk: MemoryDisk, wanted: ObjectId) -> bool:
-    """Whether the disk holds the object, its bytes as they should be, whether or not its node could tell."""
-    data = file_on(disk, object_path(wanted))
-    return data is not None and object_id(data) == wanted
-
-
-def _require(holds: bool, what: str) -> None:
+def require(holds: bool, what: str) -> None:
+    """Violation `what` unless it holds."""
     if not holds:
         raise Violation(what)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from roost.cluster.arrivals import Arrivals
 from roost.cluster.records import Added, BucketIndex, Check
 from roost.codec.manifest import Manifest
 from roost.codec.records import KINDS_ABOUT_MEMBERS, Record, Tombstone, decode_record, kind_of, record_id
@@ -26,16 +27,19 @@ T = TypeVar("T")
 
 RELATIVES = 3
 LOCKED_LIMIT_S = 10.0
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE records (id BLOB PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE versions (
     manifest BLOB PRIMARY KEY, name TEXT NOT NULL, run TEXT NOT NULL, seq INTEGER NOT NULL, version TEXT NOT NULL,
-    bytes INTEGER NOT NULL, stored_at INTEGER NOT NULL, redundancy TEXT NOT NULL, source TEXT NOT NULL
+    bytes INTEGER NOT NULL, stored_at INTEGER NOT NULL, redundancy TEXT NOT NULL, source TEXT NOT NULL,
+    tree BLOB NOT NULL
 );
 CREATE INDEX versions_by_name ON versions (name, seq, manifest);
 CREATE INDEX versions_by_run ON versions (run, stored_at);
-CREATE TABLE removed (manifest BLOB PRIMARY KEY, name TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL);
+CREATE TABLE removed (
+    manifest BLOB PRIMARY KEY, name TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL
+);
 CREATE INDEX removed_by_name ON removed (name, seq);
 CREATE VIEW live AS SELECT * FROM versions WHERE manifest NOT IN (SELECT manifest FROM removed);
 CREATE TABLE health (manifest BLOB PRIMARY KEY, health TEXT NOT NULL, at INTEGER NOT NULL, verified_at INTEGER);
@@ -44,7 +48,8 @@ CREATE TABLE health (manifest BLOB PRIMARY KEY, health TEXT NOT NULL, at INTEGER
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One version as `ls` shows it. Times are seconds since 1970; `health_at` is None when nobody looked yet."""
+    """One version as `ls` shows it. Times are seconds since 1970; `health_at` is None when nobody looked yet. What was
+    removed at `removed_at` can be brought back at least until `kept_until`, for the nodes count running time only."""
 
     name: CheckpointName
     version: str
@@ -56,6 +61,8 @@ class Listed:
     health: Health
     health_at: int | None
     verified_at: int | None
+    removed_at: int | None = None
+    kept_until: int | None = None
 
 
 class Catalogue:
@@ -67,6 +74,7 @@ class Catalogue:
         self._check = check
         self._added = added
         self._index = BucketIndex()
+        self.arrivals = Arrivals()
         self._turn = asyncio.Lock()
         self._database: sqlite3.Connection | None = None
 
@@ -215,16 +223,17 @@ class Catalogue:
             if isinstance(decoded, Manifest):
                 name = CheckpointName(decoded.name)
                 db.execute(
-                    "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         record, name, run_of(name), decoded.seq, decoded.version_of(record), decoded.bytes_total,
-                        decoded.stored_at, decoded.redundancy, decoded.source,
+                        decoded.stored_at, decoded.redundancy, decoded.source, decoded.tree,
                     ),
                 )  # fmt: skip
             elif isinstance(decoded, Tombstone):
                 db.execute(
-                    "INSERT OR IGNORE INTO removed VALUES (?, ?, ?, ?)",
-                    (decoded.manifest, decoded.name, decoded.seq, decoded.at),
+                    "INSERT INTO removed VALUES (?, ?, ?, ?, ?) ON CONFLICT (manifest) DO UPDATE SET "
+                    "at = min(at, excluded.at), until = min(until, excluded.until)",
+                    (decoded.manifest, decoded.name, decoded.seq, decoded.at, decoded.at + decoded.keep_s),
                 )
             db.execute("COMMIT")
         except BaseException:
@@ -270,42 +279,74 @@ class Catalogue:
 
     async def find(self, name: CheckpointName, version: str | None) -> Listed:
         """One live version of `name` (the newest without `version`). NotFound says what there is instead."""
-        listed = [v for v in await self.list(prefix=name) if v.name == name]
+        listed = await self._versions(name)
         if not listed:
+            removed = await self._versions(name, removed=True)
+            if removed:
+                raise NotFound(f"{name} was removed", hint=f"see: roost ls --removed {name}")
             near = await self.list(prefix=run_of(name))
             hint = f"there is {near[-1].name}; see: roost ls" if near else "see: roost ls"
             raise NotFound(f"no checkpoint is named {name}", hint=hint)
         if version is None:
             return listed[-1]
-        parse_version(version)
-        for found in listed:
-            if found.version == version:
-                return found
+        found = _with_version(listed, version)
+        if found is not None:
+            return found
         raise NotFound(
             f"{name} has no version {version}", hint=f"its versions: {', '.join(v.version for v in listed[-5:])}"
         )
 
-    async def list(self, *, prefix: str = "", newest: bool = False) -> list[Listed]:
-        """Live versions whose name is `prefix`, lies below it, or begins with it; by name, then oldest first."""
-        prefix = unicodedata.normalize("NFC", prefix)
-        if "\0" in prefix or any("\ud800" <= character <= "\udfff" for character in prefix):
-            raise UsageError("no name begins with that: names are UTF-8 without NUL")
-        rows = await self._run(
-            lambda db: db.execute(
-                "SELECT v.name, v.version, v.manifest, v.bytes, v.stored_at, v.redundancy, v.source, h.health, h.at, "
-                "h.verified_at FROM live v LEFT JOIN health h USING (manifest) "
-                "WHERE substr(v.name, 1, ?) = ? ORDER BY v.name, v.seq, v.manifest",
-                (len(prefix), prefix),
-            ).fetchall()
+    async def find_removed(self, name: CheckpointName, version: str | None) -> Listed:
+        """One removed version of `name`. NotFound says what there is instead; UsageError when no version was given, or
+        that one is not removed."""
+        removed = await self._versions(name, removed=True)
+        if version is not None:
+            found = _with_version(removed, version)
+            if found is not None:
+                return found
+            if _with_version(await self._versions(name), version) is not None:
+                raise UsageError(f"{name}@{version} is not removed", hint=f"see: roost ls {name}")
+        if not removed:
+            raise NotFound(f"nothing named {name} was removed", hint="see: roost ls --removed")
+        hint = f"removed are: {', '.join(f'{name}@{v.version}' for v in removed[-5:])}"
+        if version is None:
+            raise UsageError(f"say which version of {name} to bring back", hint=hint)
+        raise NotFound(f"no version {version} of {name} was removed", hint=hint)
+
+    async def removed_versions(self, name: CheckpointName) -> list[Listed]:
+        """All removed versions of `name`, oldest first."""
+        return await self._versions(name, removed=True)
+
+    async def _versions(self, name: CheckpointName, *, removed: bool = False) -> list[Listed]:
+        return await self._listed("v.name = ?", (name,), removed=removed)
+
+    async def _listed(self, where: str, parameters: Sequence[object], *, removed: bool) -> list[Listed]:
+        query = (
+            "SELECT v.name, v.version, v.manifest, v.bytes, v.stored_at, v.redundancy, v.source, h.health, h.at, "  # noqa: S608  # our own words
+            "h.verified_at, r.at, r.until FROM versions v LEFT JOIN removed r USING (manifest) "
+            "LEFT JOIN health h USING (manifest) "
+            f"WHERE r.manifest IS {'NOT NULL' if removed else 'NULL'} AND {where} ORDER BY v.name, v.seq, v.manifest"
         )
-        listed = [
+        rows = await self._run(lambda db: db.execute(query, parameters).fetchall())
+        return [
             Listed(
                 name=CheckpointName(row[0]), version=row[1], manifest=RecordId(row[2]), bytes=row[3], stored_at=row[4],
                 redundancy=row[5], source=row[6], health=Health(row[7] or "unknown"), health_at=row[8],
-                verified_at=row[9],
+                verified_at=row[9], removed_at=row[10], kept_until=row[11],
             )
             for row in rows
         ]  # fmt: skip
+
+    async def list(self, *, prefix: str = "", newest: bool = False, removed: bool = False) -> list[Listed]:
+        """Live versions whose name is `prefix`, lies below it, or begins with it; by name, then oldest first. With
+        `removed` those that were removed instead, but for what a live version of the name has the same content as."""
+        prefix = unicodedata.normalize("NFC", prefix)
+        if "\0" in prefix or any("\ud800" <= character <= "\udfff" for character in prefix):
+            raise UsageError("no name begins with that: names are UTF-8 without NUL")
+        where = "substr(v.name, 1, ?) = ?"
+        if removed:
+            where += " AND NOT EXISTS (SELECT 1 FROM live l WHERE l.name = v.name AND l.tree = v.tree)"
+        listed = await self._listed(where, (len(prefix), prefix), removed=removed)
         return list({v.name: v for v in listed}.values()) if newest else listed
 
     async def note_health(self, manifest: RecordId, health: Health, *, at: int, verified_at: int | None) -> None:
@@ -317,6 +358,11 @@ class Catalogue:
                 (manifest, str(health), at, verified_at),
             )
         )
+
+
+def _with_version(listed: Sequence[Listed], version: str) -> Listed | None:
+    parse_version(version)
+    return next((found for found in listed if found.version == version), None)
 
 
 def _make(database: sqlite3.Connection) -> int:

@@ -5,8 +5,8 @@ Everything here is progress only; what counts is what the nodes answer to the co
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from roost.checkpoints.peers import Peers
@@ -24,6 +24,19 @@ SUSPICION_S = 2.0
 Pieces = Sequence[memoryview | bytes]
 Remake = Callable[[ObjectId], AbstractAsyncContextManager[Pieces | None]]
 """Gives the bytes of an object once more, or None when they cannot be had."""
+
+
+class Nowhere(RoostError):
+    """No node is left that takes a copy of something; `room.why_nowhere` says why."""
+
+    def __init__(self) -> None:
+        super().__init__("no node is left that takes a copy")
+
+
+@asynccontextmanager
+async def from_holders_only(object_id: ObjectId) -> AsyncIterator[Pieces | None]:
+    """The `Remake` of an operation that has no bytes of its own."""
+    yield None
 
 
 async def ask_all_have(
@@ -78,12 +91,15 @@ class Delivery:
     def copies(self, object_id: ObjectId) -> int:
         return self.chooser.distinct(self.of(object_id))
 
+    def _keeping(self, object_id: ObjectId) -> set[NodeId]:
+        return self.chooser.keeping(self.of(object_id))
+
     def _next_target(self, object_id: ObjectId, but: set[NodeId]) -> NodeId | None:
         held = self.of(object_id)
         for node in self.chooser.candidates(object_id, held):
             if node not in but:
                 return node
-        if len(held) < self.wanted:
+        if len(self._keeping(object_id)) < self.wanted:
             return next((node for node in self.chooser.spare(object_id, held) if node not in but), None)
         return None
 
@@ -97,7 +113,7 @@ class Delivery:
             node = self._next_target(object_id, set())
             if node is None:
                 return None
-            name = self._name(node)
+            name = self.name(node)
             self.progress.begin_wait(name)
             try:
                 new = await self.peers.store(node).put(object_id, Body.of(*pieces))
@@ -117,7 +133,7 @@ class Delivery:
         could reach a node that may take it."""
         tried: set[tuple[NodeId, NodeId]] = set()
         async with self._passing:
-            while self.copies(object_id) < self.wanted and len(self.of(object_id)) < self.wanted:
+            while self.copies(object_id) < self.wanted and len(self._keeping(object_id)) < self.wanted:
                 pair = self._next_pair(object_id, tried)
                 if pair is None:
                     return False
@@ -138,7 +154,7 @@ class Delivery:
             unreached.add(target)
 
     async def _pass_on(self, object_id: ObjectId, holder: NodeId, target: NodeId) -> None:
-        name = self._name(target)
+        name = self.name(target)
         self.progress.begin_wait(name)
         try:
             problem = await self.peers.pass_on(object_id, holder=holder, target=target)
@@ -167,13 +183,23 @@ class Delivery:
             async with self.peers.runtime.timeout(SUSPICION_S):
                 await self.peers.links.call(node, Ping())
         except TimeoutError:
-            self._blame(node, Unreachable(f"{self._name(node)} did not answer within {SUSPICION_S:.0f} s"))
+            self._blame(node, Unreachable(f"{self.name(node)} did not answer within {SUSPICION_S:.0f} s"))
         except RoostError as error:
             self._blame(node, error)
 
     async def top_up(self, object_ids: Sequence[ObjectId], remake: Remake) -> list[ObjectId]:
         """Bring every object up to the copies wanted, by holders or from its source again; returns those that stay
-        short because no node is left to take a copy. Raises what `remake` raises."""
+        short because no node is left to take a copy. Raises what `remake` raises.
+
+        A node that is passed over meanwhile may be one whose copies were counted already: then all are looked at again.
+        """
+        while True:
+            failed = len(self.chooser.failed)
+            short = await self._top_up_once(object_ids, remake)
+            if len(self.chooser.failed) == failed:
+                return short
+
+    async def _top_up_once(self, object_ids: Sequence[ObjectId], remake: Remake) -> list[ObjectId]:
         short: list[ObjectId] = []
         todo = iter(object_ids)
 
@@ -205,14 +231,15 @@ class Delivery:
                     return False
         return True
 
-    def _name(self, node: NodeId) -> str:
+    def name(self, node: NodeId) -> str:
+        """The node's name for people."""
         member = self.chooser.view.member(node)
         return member.name if member else node[:8]
 
     def _blame(self, node: NodeId, error: RoostError) -> None:
         if isinstance(error, NoSpace):
             self.chooser.full.add(node)
-            self.progress.note(f"{self._name(node)} is full: {error.message}")
+            self.progress.note(f"{self.name(node)} is full: {error.message}")
         else:
             self.chooser.fail(node, error.message)
-            self.progress.note(f"{self._name(node)} is passed over: {error.message}")
+            self.progress.note(f"{self.name(node)} is passed over: {error.message}")

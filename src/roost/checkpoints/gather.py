@@ -1,10 +1,12 @@
 """Gather: a version comes back from all nodes at once, every chunk verified before a byte of it is written.
 
 Chunks are fetched from whichever holder has least to do for us; one that fails, lies or goes silent is passed over and
-another asked. What was written before an interruption is hashed again and kept.
+another asked. What was written before an interruption is hashed again and kept. A holder whose copy turned out to be
+damaged or gone is given a good one in the end.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,27 +23,34 @@ from roost.core.ids import NodeId, ObjectId
 
 FETCHERS = 6
 DECODERS = 2
+MENDERS = 4
+MEND_LIMIT_S = 10.0
+"""How long a gather that has all it wants stays to have damaged copies made again; the steward sees to the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What a gather did. `failovers` counts the times that another holder had to be asked."""
+    """What a gather did. `failovers` counts the times that another holder had to be asked, `repaired` the damaged
+    copies that were made again from good ones."""
 
     bytes: int
     bytes_received: int
     failovers: int
     already_there: bool
     notes: tuple[str, ...]
+    repaired: int = 0
 
 
 @dataclass(slots=True)
 class _Fetching:
-    """Who holds what, who did not say (and why), who is busy, and who is passed over and why."""
+    """Who holds what, who did not say (and why), who is busy, and who is passed over and why. `doubted` are objects
+    for which those are asked too that denied having them."""
 
     holders: dict[ObjectId, set[NodeId]]
     silent: dict[NodeId, RoostError]
     load: dict[NodeId, int] = field(default_factory=dict)
     passed_over: dict[NodeId, RoostError] = field(default_factory=dict)
+    doubted: set[ObjectId] = field(default_factory=set)
 
 
 async def gather(peers: Peers, survey: Survey, manifest: Manifest, target: Target, progress: Progress) -> Gathered:
@@ -73,8 +82,21 @@ class _Gathering:
         self._done: set[int] = set()
         self._received = 0
         self._failovers = 0
+        self._bad: dict[ObjectId, set[NodeId]] = {}
+        self._to_mend: list[tuple[ObjectId, NodeId, NodeId]] = []
+        self._repaired = 0
 
     async def run(self) -> Gathered:
+        try:
+            await self._bring()
+        except RoostError:
+            await self._mend()
+            raise
+        await self._mend()
+        notes = tuple(self._progress.notes)
+        return Gathered(self._target.bytes, self._received, self._failovers, False, notes, self._repaired)
+
+    async def _bring(self) -> None:
         runtime = self._peers.runtime
         progress, target = self._progress, self._target
         progress.bytes_total = target.bytes
@@ -89,7 +111,30 @@ class _Gathering:
             await runtime.in_thread(target.finish)
         finally:
             await runtime.in_thread(target.close)
-        return Gathered(target.bytes, self._received, self._failovers, False, tuple(progress.notes))
+
+    async def _mend(self) -> None:
+        """Have good copies passed on to where bad ones were found, as far as that goes in a short time. Fails nothing:
+        whoever does not get one now gets it from the steward."""
+        if not self._to_mend:
+            return
+        self._progress.enter("having damaged copies made again")
+        keepers = {member.node_id for member in self._survey.view.keepers}
+        todo = iter([damage for damage in self._to_mend if damage[-1] in keepers])
+
+        async def one(object_id: ObjectId, holder: NodeId, target: NodeId) -> None:
+            with contextlib.suppress(RoostError):
+                [here] = await self._peers.store(target).have([object_id])
+                if not here and not await self._peers.pass_on(object_id, holder=holder, target=target):
+                    self._repaired += 1
+
+        async def mender() -> None:
+            for damage in todo:
+                await one(*damage)
+
+        with contextlib.suppress(TimeoutError):
+            async with self._peers.runtime.timeout(MEND_LIMIT_S), asyncio.TaskGroup() as group:
+                for _ in range(min(MENDERS, len(self._to_mend))):
+                    group.create_task(mender())
 
     async def _resume(self) -> None:
         """Keep the chunks that are there whole."""
@@ -141,6 +186,7 @@ class _Gathering:
                 raise await self._nowhere(object_id, chunks[0], fetching)
             tried.add(node)
             if await self._fetch_from(node, object_id, chunks, fetching, buffer):
+                self._to_mend += [(object_id, node, bad) for bad in sorted(self._bad.pop(object_id, ()))]
                 return
             self._failovers += 1
 
@@ -151,6 +197,7 @@ class _Gathering:
         if not left:
             left = set(self._survey.reached) - tried - fetching.silent.keys() - fetching.passed_over.keys()
             fetching.holders[object_id] |= left
+            fetching.doubted.add(object_id)
         return min(
             left,
             key=lambda node: (node in fetching.passed_over, fetching.load.get(node, 0), object_id + node.encode()),
@@ -167,6 +214,8 @@ class _Gathering:
             received = await self._peers.store(node).get(object_id, buffer)
         except (NotFound, Damaged) as error:
             fetching.holders[object_id].discard(node)
+            if isinstance(error, Damaged) or object_id not in fetching.doubted:
+                self._bad.setdefault(object_id, set()).add(node)
             self._progress.note(f"{name} has no good copy of {object_id.hex()[:12]}: {error.message}")
             return False
         except RoostError as error:

@@ -15,16 +15,29 @@ from roost.core.cluster import Member, View
 from roost.core.ids import NodeId, ObjectId, RecordId
 
 
+class Lines:
+    """The lines of many objects in one view."""
+
+    def __init__(self, view: View) -> None:
+        machines: dict[str, list[Member]] = {}
+        single = view.single_machine
+        for member in view.keepers:
+            machines.setdefault(member.node_id if single else member.machine, []).append(member)
+        self._machines = [(name, sum(n.capacity for n in nodes), nodes) for name, nodes in machines.items()]
+        self._depth = max((len(nodes) for nodes in machines.values()), default=0)
+
+    def of(self, item: ObjectId | RecordId) -> list[NodeId]:
+        """All storage nodes of the view that are not draining, in the order in which they should keep `item`."""
+        ranked = sorted((_score(item, name, weight), name, nodes) for name, weight, nodes in self._machines)
+        if self._depth == 1:
+            return [nodes[0].node_id for _, _, nodes in ranked]
+        within = [sorted(nodes, key=lambda n: (_score(item, n.node_id, n.capacity), n.node_id)) for *_, nodes in ranked]
+        return [nodes[i].node_id for i in range(self._depth) for nodes in within if i < len(nodes)]
+
+
 def line(item: ObjectId | RecordId, view: View) -> list[NodeId]:
-    """All storage nodes of `view` that are not draining, in the order in which they should keep `item`."""
-    machines: dict[str, list[Member]] = {}
-    single = view.single_machine
-    for member in view.keepers:
-        machines.setdefault(member.node_id if single else member.machine, []).append(member)
-    ranked = sorted(machines, key=lambda m: (_score(item, m, sum(n.capacity for n in machines[m])), m))
-    within = [sorted(machines[m], key=lambda n: (_score(item, n.node_id, n.capacity), n.node_id)) for m in ranked]
-    depth = max((len(nodes) for nodes in within), default=0)
-    return [nodes[i].node_id for i in range(depth) for nodes in within if i < len(nodes)]
+    """The line of one object; see `Lines`."""
+    return Lines(view).of(item)
 
 
 def view_digest(view: View) -> bytes:
@@ -44,19 +57,28 @@ def _score(item: bytes, name: str, weight: int) -> float:
 class Chooser:
     """Chooses nodes for copies in one operation: the line, less those that failed or are full in it.
 
-    `usable` are the nodes that answered; `failed` and `full` grow while the operation runs.
+    `usable` are the nodes that answered; `failed` and `full` grow while the operation runs. What is on a draining node
+    can be had from there, but is no copy that counts.
     """
 
     view: View
     usable: set[NodeId]
     failed: dict[NodeId, str] = field(default_factory=dict)
     full: set[NodeId] = field(default_factory=set)
+    _draining: frozenset[NodeId] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._draining = frozenset(member.node_id for member in self.view.storage if member.draining)
+
+    def keeping(self, holders: Collection[NodeId]) -> set[NodeId]:
+        """Those of `holders` whose copies count."""
+        return set(holders) - self._draining
 
     def candidates(self, item: ObjectId, holders: Collection[NodeId]) -> Iterator[NodeId]:
         """Nodes to put the next copy of `item` on, best first, given who holds it: nodes of machines without a copy;
         after those, while a machine can take no copy of its own, none: a second copy on one machine survives nothing
         more, so it is offered only when fewer machines than copies exist at all (see `spare`)."""
-        taken = {self.view.domain_of(node) for node in holders}
+        taken = {self.view.domain_of(node) for node in self.keeping(holders)}
         for node in line(item, self.view):
             if self.can_take(node) and self.view.domain_of(node) not in taken:
                 yield node
@@ -79,4 +101,4 @@ class Chooser:
 
     def distinct(self, holders: Collection[NodeId]) -> int:
         """On how many machines `holders` are: the number of copies that count."""
-        return len({self.view.domain_of(node) for node in holders})
+        return len({self.view.domain_of(node) for node in self.keeping(holders)})

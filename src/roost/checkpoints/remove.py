@@ -1,5 +1,7 @@
-"""Remove: a tombstone takes a version off every list. Its chunks stay until collection, which is not built yet."""
+"""Remove: a tombstone takes a version off every list. What only removed versions name is freed by the collectors of the
+nodes when it cannot be brought back any more; at once when asked."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,10 +9,12 @@ from roost.checkpoints.catalogue import Catalogue, Listed
 from roost.checkpoints.peers import Peers, Survey
 from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone, encode_record
-from roost.core.errors import RoostError, Unreachable
-from roost.core.ids import NodeId
+from roost.core.errors import ProtocolError, RoostError, Unreachable
+from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
-from roost.wire.messages import PutRecord
+from roost.wire.messages import Collect, Collected, PutRecord
+
+COLLECT_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,34 @@ async def remove(
             hint="it is kept on this machine: the next command that reaches a node hands it on (roost ls, for one)",
         )
     return Removed(tuple(v for v, _ in versions), tuple(took), len(took) == len(survey.view.storage))
+
+
+async def collect_everywhere(peers: Peers, survey: Survey) -> dict[NodeId, Collected | RoostError]:
+    """Have all nodes that were reached free what nothing needs any more, at once; what each did, or why it did not."""
+
+    async def one(node: NodeId) -> Collected | RoostError:
+        try:
+            async with peers.runtime.timeout(COLLECT_LIMIT_S):
+                answer = await peers.links.call(node, Collect())
+        except TimeoutError:
+            return Unreachable(f"it is not done after {COLLECT_LIMIT_S:.0f} s, and goes on by itself")
+        except RoostError as error:
+            return error
+        return answer if isinstance(answer, Collected) else ProtocolError("it answered with nonsense")
+
+    async with asyncio.TaskGroup() as group:
+        tasks = {node: group.create_task(one(node)) for node in sorted(survey.reached)}
+    return {node: task.result() for node, task in tasks.items()}
+
+
+async def named_by_no_other(catalogue: Catalogue, versions: Sequence[Listed]) -> dict[ObjectId, int]:
+    """The objects, with their lengths, that no live version but `versions` names: what these take alone."""
+    chosen = {listed.manifest for listed in versions}
+    alone: dict[ObjectId, int] = {}
+    for listed in versions:
+        alone |= (await catalogue.manifest(listed.manifest)).object_bytes()
+    for listed in await catalogue.list():
+        if listed.manifest not in chosen and alone:
+            for object_id in (await catalogue.manifest(listed.manifest)).objects():
+                alone.pop(object_id, None)
+    return alone

@@ -1,39 +1,88 @@
-"""The steward looks after what is stored: asks who has what, remembers the health, and has short objects copied.
+"""The steward looks after what is stored: asks who has what, remembers the health, has copies made where they lack, and
+lets nodes leave that were emptied.
 
 It only ever adds copies, and data moves from node to node, so two stewards at once do no harm.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from roost.checkpoints.catalogue import Catalogue, Listed
-from roost.checkpoints.delivery import ask_all_have
-from roost.checkpoints.health import assess
+from roost.checkpoints.budget import Budget
+from roost.checkpoints.catalogue import Catalogue
+from roost.checkpoints.census import Census, take_census
+from roost.checkpoints.drain import LACKING, SILENT, Emptying, exchange_all, try_to_leave
+from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
-from roost.checkpoints.repair import Copy, Need, Observed, Plan, plan
-from roost.codec.manifest import Manifest
-from roost.core.checkpoint import Redundancy
-from roost.core.errors import Failed, NoSpace, RoostError
-from roost.core.ids import NodeId, ObjectId
+from roost.checkpoints.repair import NO_ROOM, NOBODY, Copy, Ground, Observed, Plan, Work, plan
+from roost.core.checkpoint import Health, Redundancy, health_of
+from roost.core.cluster import View
+from roost.core.errors import Damaged, NoSpace, NotFound, RoostError, Stalled
+from roost.core.ids import NodeId, RecordId
+from roost.wire.messages import Ping, Pong
 
 LOOK_EVERY_S = 60.0
+"""Between looks, and the longest that copies are made by one plan."""
+SETTLE_S = 2.0
+"""Between looks at least, so that a burst of changes makes one."""
+ALL_EVERY_S = 600.0
+"""As long as nothing changes, everything is asked for so often only."""
 AT_ONCE = 4
-ROUNDS_MAX = 8
-TWO = Redundancy.parse("2")
+IDLE_ROUNDS_MAX = 3
+"""Rounds of a repair without grace in which nothing could be copied, before it ends."""
+FULL_S = 300.0
+"""A node that was full gets nothing for so long."""
+FAILED_S = 120.0
+"""Two nodes between which a copy failed are not tried for so long."""
+ANSWER_LIMIT_S = 5.0
+EVERYBODY = Redundancy(data=1, parity=0)
+"""A survey that leaves nobody behind before its time is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What one look did. `copies` were made, `bytes` moved; `short` objects still have fewer copies than asked, for
-    the reasons that `plan` gives."""
+    """What one look did. `copies` were made, `bytes` moved; `plan` is what is still to do, or waits and why; `short`
+    objects have fewer good copies than asked. `emptying` tells of the nodes that are being drained, `left` names those
+    that have left."""
 
     plan: Plan
     copies: int
     bytes: int
     short: int
     notes: tuple[str, ...]
+    emptying: tuple[Emptying, ...] = ()
+    left: tuple[NodeId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a look at everything depends on: while it stays the same, so does what there is to do."""
+
+    view: View
+    reached: frozenset[NodeId]
+    troubled: Mapping[NodeId, str]
+    damaged: Mapping[NodeId, int]
+    manifests: frozenset[RecordId]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen, and what there is to do about it."""
+
+    survey: Survey
+    census: Census
+    ground: Ground
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """When everything was looked at and nothing was to do, or could be done, and what was known then."""
+
+    at: float
+    facts: _Facts
+    plan: Plan
 
 
 @dataclass(slots=True)
@@ -45,131 +94,269 @@ class Steward:
     grace_s: float
     rate: int
     told: Callable[[Mended], None] | None = None
-    _down_since: dict[NodeId, float] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _inventory: Inventory = field(init=False)
+    _budget: Budget = field(init=False)
+    _down_since: dict[NodeId, float] = field(default_factory=dict)
+    _back_since: dict[NodeId, float] = field(default_factory=dict)
+    _full_until: dict[NodeId, float] = field(default_factory=dict)
+    _failed_until: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
+    _settled: _Settled | None = None
+
+    def __post_init__(self) -> None:
+        self._inventory = Inventory(self.catalogue, self.peers.runtime)
+        self._budget = Budget(self.rate)
 
     def wake(self) -> None:
-        """Something changed: look soon."""
+        """Something changed: look at everything soon."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Look every minute and when woken, for ever. A look that fails is made again by the next."""
+        """Look every minute and when woken, for ever. A look that fails is made again by the next. `told` hears of
+        looks that did something, and of what cannot be done when that changes."""
+        runtime = self.peers.runtime
+        stuck: list[str] = []
         while True:
+            sparing = not self._woken.is_set()
             self._woken.clear()
+            active = False
             try:
-                mended = await self.look(Progress())
-                if self.told is not None and (mended.copies or mended.plan.stuck):
-                    self.told(mended)
+                mended = await self.look(Progress(), sparing=sparing)
             except RoostError:
                 pass  # nobody answers, or the home's disk is full: the next look tells
+            else:
+                active = bool(mended.copies or mended.left)
+                before, stuck = stuck, sorted({waiting.reason for waiting in mended.plan.stuck})
+                if self.told is not None and (active or stuck != before):
+                    self.told(mended)
+            await runtime.sleep(SETTLE_S)
+            if active:
+                continue
             try:
-                async with self.peers.runtime.timeout(LOOK_EVERY_S):
+                async with runtime.timeout(self._pause_s() - SETTLE_S):
                     await self._woken.wait()
-                await self.peers.runtime.sleep(1.0)
             except TimeoutError:
                 continue
 
-    async def look(self, progress: Progress, *, dry_run: bool = False, at_once: bool = False) -> Mended:
-        """Look at everything once and repair what is due; with `at_once` without grace and rate, and repeatedly until
-        nothing more can be done. Raises Unreachable when no node answers."""
-        made, moved = 0, 0
-        for round_number in range(ROUNDS_MAX if at_once else 1):
-            progress.enter("asking the nodes what they have")
-            survey = await self.peers.survey(enough=TWO)
-            survey.require_any()
-            todo = await self._plan(survey, progress, at_once=at_once, first=round_number == 0)
-            if dry_run or not todo.copies:
-                break
-            progress.enter("copying from node to node")
-            progress.bytes_total += todo.bytes
-            copies, count = await self._mend(survey, todo.copies, progress, unlimited=at_once)
-            made, moved = made + copies, moved + count
-            if not copies:
-                break
-        if made:
-            todo = await self._plan(await self.peers.survey(enough=TWO), progress, at_once=at_once, first=False)
-        short = len({*(c.object_id for c in todo.copies), *(w.object_id for w in todo.waiting)})
-        return Mended(todo, made, moved, short, tuple(progress.notes))
-
-    async def _plan(self, survey: Survey, progress: Progress, *, at_once: bool, first: bool) -> Plan:
+    def _pause_s(self) -> float:
+        """Until the next look: a minute, or until the grace of a machine that went or came ends."""
         now = self.peers.runtime.now()
-        self._down_since = {node: self._down_since.get(node, now) for node in survey.problems}
-        if first:
-            for node, error in sorted(survey.problems.items()):
-                progress.note(f"{survey.name(node)} does not answer: {error.message}")
-        versions = await self.catalogue.list()
-        manifests = [(listed, await self.catalogue.manifest(listed.manifest)) for listed in versions]
-        needs = _needs(manifests)
-        holders, problems = await ask_all_have(self.peers, sorted(survey.reached), sorted(needs))
-        for node in problems:
-            self._down_since.setdefault(node, now)
-        await self._note_health(survey, manifests, holders, complete=not problems and not survey.problems)
-        known = {i: frozenset(nodes) for i, nodes in holders.items()}
-        seen = Observed(now, known, dict(self._down_since))
-        return plan(needs, seen, survey.view, grace_s=0.0 if at_once else self.grace_s)
+        ends = [since + self.grace_s - now for since in (*self._down_since.values(), *self._back_since.values())]
+        return min([LOOK_EVERY_S, *(end + SETTLE_S for end in ends if end > 0)])
 
-    async def _note_health(
-        self, survey: Survey, manifests: Sequence[tuple[Listed, Manifest]], holders: dict[ObjectId, set[NodeId]], *,
-        complete: bool,
-    ) -> None:  # fmt: skip
-        at = int(self.peers.runtime.wall())
-        known = {i: frozenset(nodes) for i, nodes in holders.items()}
-        for listed, manifest in manifests:
-            redundancy = Redundancy.parse(manifest.redundancy)
-            health, _ = assess(manifest.objects(), known, survey.view, redundancy, complete=complete)
-            await self.catalogue.note_health(listed.manifest, health, at=at, verified_at=None)
-
-    async def _mend(
-        self, survey: Survey, copies: Sequence[Copy], progress: Progress, *, unlimited: bool
-    ) -> tuple[int, int]:
-        """Make `copies` in order, a few at once; (made, bytes)."""
+    async def look(
+        self, progress: Progress, *, dry_run: bool = False, at_once: bool = False, sparing: bool = False
+    ) -> Mended:
+        """Look at everything once and repair what is due; with `at_once` without grace and rate, and repeatedly until
+        nothing more can be done. With `sparing` not everything is asked for if all was settled lately and nothing has
+        changed. Raises Unreachable when no node answers."""
         made: list[Copy] = []
-        todo = iter(copies)
-        failed: set[NodeId] = set()
+        idle = 0
+        while True:
+            progress.enter("asking the nodes what they have")
+            survey, facts = await self._meet(progress)
+            if sparing and (settled := self._still_settled(facts)) is not None:
+                return Mended(settled, 0, 0, len(settled.short), tuple(progress.notes))
+            seen = await self._see(survey, facts, at_once=at_once)
+            if dry_run or not seen.plan.copies:
+                break
+            done = await self._mend(seen, progress, unlimited=at_once)
+            made += done
+            idle = 0 if done else idle + 1
+            if not at_once or idle == IDLE_ROUNDS_MAX:
+                seen = _without(seen, done)
+                break
+        emptying, left = await self._let_leave(seen, dry_run=dry_run)
+        left_out = seen.census.left_out
+        if left_out:
+            progress.note(f"{left_out.total():,} chunks more are seen to after these")
+        short = len(seen.plan.short) + left_out[Work.SHORT] + left_out[Work.LEAVING]
+        moved = sum(copy.bytes for copy in made)
+        return Mended(seen.plan, len(made), moved, short, tuple(progress.notes), emptying, left)
+
+    # -- seeing --------------------------------------------------------------------------------------------------
+
+    async def _meet(self, progress: Progress) -> tuple[Survey, _Facts]:
+        """Who is here, how they are, and what is stored. A node that was reached and then does not say how it is counts
+        as not reached."""
+        survey = await self.peers.survey(enough=EVERYBODY)
+        survey.require_any()
+        problems, pongs = dict(survey.problems), dict[NodeId, Pong]()
+
+        async def ask(node: NodeId) -> None:
+            try:
+                async with self.peers.runtime.timeout(ANSWER_LIMIT_S):
+                    answer = await self.peers.links.call(node, Ping())
+            except TimeoutError:
+                problems[node] = Stalled("it did not say how it is")
+            except RoostError as error:
+                problems[node] = error
+            else:
+                if isinstance(answer, Pong):
+                    pongs[node] = answer
+
+        async with asyncio.TaskGroup() as group:
+            for node in sorted(survey.reached):
+                group.create_task(ask(node))
+        survey = replace(survey, reached=frozenset(pongs), problems=problems)
+        for node, error in sorted(survey.problems.items()):
+            progress.note(f"{survey.name(node)} does not answer: {error.message}")
+        self._note_times(survey, pongs)
+        await self._inventory.refresh(survey.view)
+        troubled = {node: pong.trouble for node, pong in pongs.items() if pong.trouble}
+        damaged = {node: pong.damaged_total for node, pong in pongs.items()}
+        return survey, _Facts(survey.view, survey.reached, troubled, damaged, self._inventory.manifests)
+
+    def _note_times(self, survey: Survey, pongs: Mapping[NodeId, Pong]) -> None:
+        """Since when members are down or back; a process that started lately is back, whoever saw it away."""
+        now = self.peers.runtime.now()
+        for node in survey.problems:
+            self._down_since.setdefault(node, now)
+        for node, pong in pongs.items():
+            known = now if self._down_since.pop(node, None) is not None else self._back_since.get(node, 0.0)
+            self._back_since[node] = max(known, now - pong.running_s)
+        members = {member.node_id for member in survey.view.storage}
+        for times in (self._down_since, self._back_since, self._full_until):
+            for node in times.keys() - members:
+                del times[node]
+        self._full_until = {node: until for node, until in self._full_until.items() if until > now}
+        self._failed_until = {pair: until for pair, until in self._failed_until.items() if until > now}
+
+    def _still_settled(self, facts: _Facts) -> Plan | None:
+        """The plan of the last look at everything, if there was nothing to do and nothing has changed since."""
+        last = self._settled
+        if last is None or last.facts != facts or self.peers.runtime.now() - last.at >= ALL_EVERY_S:
+            return None
+        return last.plan if all(since <= last.at for since in self._back_since.values()) else None
+
+    async def _see(self, survey: Survey, facts: _Facts, *, at_once: bool) -> _Seen:
+        now = self.peers.runtime.now()
+        ground = Ground(survey.view, self._observed(now, facts))
+        draining = {member.node_id for member in survey.view.storage if member.draining} & survey.reached
+        census = await take_census(self.peers, self._inventory, survey.reached, ground, emptying=draining)
+        for node in census.problems:
+            self._down_since.setdefault(node, now)
+        complete = not census.problems and not survey.problems and not self._inventory.unreadable
+        await self._note_health(census, complete=complete)
+        seen = replace(self._observed(now, facts), holders=census.holders)
+        todo = plan(census.needs, seen, survey.view, grace_s=0.0 if at_once else self.grace_s)
+        self._settled = _Settled(now, facts, todo) if self._is_settled(census, todo) else None
+        return _Seen(survey, census, Ground(survey.view, seen), todo)
+
+    def _observed(self, now: float, facts: _Facts) -> Observed:
+        return Observed(
+            now, {}, dict(self._down_since), refusing=frozenset(self._full_until), troubled=facts.troubled,
+            back_since=dict(self._back_since), failed=frozenset(self._failed_until),
+        )  # fmt: skip
+
+    def _is_settled(self, census: Census, todo: Plan) -> bool:
+        """Whether time alone changes nothing."""
+        waits = self._full_until or self._failed_until or self._inventory.unreadable or census.problems
+        leaving = any(not held.left for held in census.held.values())
+        lasting = all(waiting.reason in (NOBODY, NO_ROOM) for waiting in todo.waiting)
+        return lasting and not (todo.copies or todo.withheld or census.left_out or waits or leaving)
+
+    async def _note_health(self, census: Census, *, complete: bool) -> None:
+        at = int(self.peers.runtime.wall())
+        for version in self._inventory.versions:
+            health = health_of(census.copies[version.listed.manifest], version.redundancy)
+            if health is Health.LOST and not complete:
+                health = Health.UNKNOWN
+            await self.catalogue.note_health(version.listed.manifest, health, at=at, verified_at=None)
+
+    # -- mending -------------------------------------------------------------------------------------------------
+
+    async def _mend(self, seen: _Seen, progress: Progress, *, unlimited: bool) -> list[Copy]:
+        """Make the copies of the plan in order, a few at once, for a minute at most (or until woken); those made. A
+        target first has to hold all manifests, so that what it is given is named there."""
+        runtime = self.peers.runtime
+        ready = await exchange_all(self.peers, {copy.target for copy in seen.plan.copies})
+        for target in sorted({copy.target for copy in seen.plan.copies} - ready):
+            progress.note(f"{seen.survey.name(target)} is given nothing: it did not take all records")
+        progress.enter("copying from node to node")
+        progress.bytes_total = progress.bytes_done + seen.plan.bytes
+        end = runtime.now() + LOOK_EVERY_S
+        made: list[Copy] = []
+        gone: set[NodeId] = set()
+        todo = iter(seen.plan.copies)
 
         async def worker() -> None:
             for copy in todo:
-                if copy.target in failed or copy.source in failed:
+                if copy.target not in ready or copy.target in self._full_until or copy.source in gone:
                     continue
-                if self.rate and not unlimited:
-                    await self.peers.runtime.sleep(AT_ONCE * copy.bytes / self.rate)
-                try:
-                    await self._pass_on(survey, copy, progress)
-                except NoSpace as error:
-                    failed.add(copy.target)
-                    progress.note(f"{survey.name(copy.target)} is full: {error.message}")
-                except RoostError as error:
-                    progress.note(f"{survey.name(copy.source)} could not pass on: {error.message}")
-                else:
+                if (copy.source, copy.target) in self._failed_until:
+                    continue
+                if not unlimited:
+                    await runtime.sleep(self._budget.wait_s(copy.bytes, runtime.now()))
+                if await self._copy(seen.survey, copy, gone, progress):
                     made.append(copy)
-                    progress.advance(copy.bytes)
+                if runtime.now() >= end or (self._woken.is_set() and not unlimited):
+                    return
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(worker())
-        return len(made), sum(copy.bytes for copy in made)
+        return made
 
-    async def _pass_on(self, survey: Survey, copy: Copy, progress: Progress) -> None:
-        """Have one copy made. The target has the manifest already: the survey exchanged the records with it."""
-        name = survey.name(copy.target)
-        progress.begin_wait(name)
+    async def _copy(self, survey: Survey, copy: Copy, gone: set[NodeId], progress: Progress) -> bool:
+        """Have one copy made; False when that failed, and then whoever was in the way is left alone for a while. A
+        source whose copy turns out not to be good says so when it is asked the next time what it has."""
+        source, target = survey.name(copy.source), survey.name(copy.target)
+        now = self.peers.runtime.now()
+        progress.begin_wait(target)
         try:
             problem = await self.peers.pass_on(copy.object_id, holder=copy.source, target=copy.target)
+        except RoostError as error:
+            gone.add(copy.source)
+            self._failed_until[copy.source, copy.target] = now + FAILED_S
+            progress.note(f"{source} could not pass on: {error.message}")
+            return False
         finally:
-            progress.end_wait(name)
+            progress.end_wait(target)
+        if not problem:
+            progress.advance(copy.bytes)
+            return True
         if problem == NoSpace.code:
-            raise NoSpace(f"{name} has no room for a chunk of {copy.bytes} bytes")
-        if problem:
-            raise Failed(f"{name} did not take a chunk ({problem})")
+            self._full_until[copy.target] = now + FULL_S
+            progress.note(f"{target} has no room for a chunk of {copy.bytes:,} bytes")
+        elif problem in (NotFound.code, Damaged.code):
+            progress.note(f"{source} has no good copy of a chunk that it was thought to have")
+        else:
+            self._failed_until[copy.source, copy.target] = now + FAILED_S
+            progress.note(f"{target} did not take a chunk from {source} ({problem})")
+        return False
+
+    # -- leaving -------------------------------------------------------------------------------------------------
+
+    async def _let_leave(self, seen: _Seen, *, dry_run: bool) -> tuple[tuple[Emptying, ...], tuple[NodeId, ...]]:
+        """Let those nodes leave that are being drained and of which nothing is needed any more."""
+        emptying: list[Emptying] = []
+        left: list[NodeId] = []
+        for member in seen.survey.view.storage:
+            if not member.draining:
+                continue
+            node, held = member.node_id, seen.census.held.get(member.node_id)
+            if held is None:
+                emptying.append(Emptying(node, 0, 0, 0, SILENT))
+                continue
+            why = _why_not(seen, node) if held.left else ""
+            if not why and not dry_run:
+                why = await try_to_leave(
+                    self.peers, self.catalogue, self._inventory, node, reached=seen.survey.reached, ground=seen.ground
+                )
+                if not why:
+                    left.append(node)
+            emptying.append(Emptying(node, held.objects, held.left, held.bytes_left, why))
+        return tuple(emptying), tuple(left)
 
 
-def _needs(manifests: Sequence[tuple[Listed, Manifest]]) -> dict[ObjectId, Need]:
-    """Each object of the live versions, with the most copies that any of them asks for."""
-    needs: dict[ObjectId, Need] = {}
-    for _, manifest in manifests:
-        copies = Redundancy.parse(manifest.redundancy).copies
-        for object_id, size in manifest.object_bytes().items():
-            known = needs.get(object_id)
-            if known is None or known.copies < copies:
-                needs[object_id] = Need(copies, size)
-    return needs
+def _why_not(seen: _Seen, node: NodeId) -> str:
+    """Why not all that is on `node` is kept by others."""
+    reasons = {w.reason for w in seen.plan.waiting if node in seen.census.holders.get(w.object_id, ())}
+    return "; ".join(sorted(reasons)) or LACKING
+
+
+def _without(seen: _Seen, made: Collection[Copy]) -> _Seen:
+    """What is left of a plan after some of its copies were made."""
+    done = set(made)
+    return replace(seen, plan=replace(seen.plan, copies=tuple(copy for copy in seen.plan.copies if copy not in done)))

@@ -12,24 +12,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from roost.checkpoints.catalogue import Catalogue
-from roost.checkpoints.commit import ask_commit
 from roost.checkpoints.cutting import Changed, Cut, Cutter, reread
-from roost.checkpoints.delivery import Delivery, Pieces, ask_all_have
+from roost.checkpoints.delivery import Delivery, Nowhere, Pieces, ask_all_have
 from roost.checkpoints.peers import Peers, Survey
-from roost.checkpoints.placement import Chooser, line
+from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
+from roost.checkpoints.renewal import renewing
+from roost.checkpoints.room import note_shortage, why_nowhere
+from roost.checkpoints.rounds import prove, remember
 from roost.checkpoints.scan import Scan
 from roost.codec.manifest import Chunk, ChunkTable, Manifest, dedup_index, tree_digest
 from roost.codec.planes import RAW, Encoded, Scratch, encode
 from roost.codec.records import encode_record, record_id
 from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
-from roost.core.errors import DiskFault, NoSpace, RoostError, Unreachable, UsageError, first_of
-from roost.core.ids import CheckpointName, NodeId, ObjectId, RecordId
+from roost.core.errors import RoostError, UsageError, first_of
+from roost.core.ids import CheckpointName, NodeId, ObjectId
 from roost.disk.port import Disk
 
 READ_BUFFERS = 3
 ENCODERS = 4
-COMMIT_ROUNDS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,9 @@ async def store(
     """Store what `scan` found on `disk` and return the receipt once the commit proved it.
 
     `degraded` in the receipt says that fewer copies could be made than asked (at least one of everything is durable).
-    Raises Unreachable when no copy could be committed, NoSpace when that is because the nodes are full, `Changed` when
-    a file was written meanwhile. Nothing is listed
-    before all its bytes are durable; when nodes die between the votes of one commit, a version may be listed although
-    this raises.
+    Raises Unreachable when no copy could be committed, NoSpace, which tells how much is missing, when that is because
+    the nodes are full, `Changed` when a file was written meanwhile. Nothing is listed before all its bytes are durable;
+    when nodes die between the votes of one commit, a version may be listed although this raises.
     """
     survey = await peers.survey(enough=request.redundancy)
     survey.require_any()
@@ -116,6 +116,14 @@ class _Storing:
         progress.bytes_total = scan.bytes
 
     async def run(self) -> Receipt:
+        async with renewing(self._delivery):
+            try:
+                return await self._store()
+            except Nowhere:
+                error = await why_nowhere(self._delivery, "the store", self._sizes(), more=self._still_to_come())
+        raise error
+
+    async def _store(self) -> Receipt:
         await self._look_up()
         self._progress.enter("reading")
         try:
@@ -124,12 +132,12 @@ class _Storing:
             self._cutter.close()
         manifest, unchanged = await self._manifest()
         data = encode_record(manifest)
-        objects = manifest.objects()
         self._progress.enter("waiting for the nodes to confirm")
-        holders, yes = await self._commit(data, objects)
-        await self._remember(data)
-        copies = min((self._chooser.distinct(holders[i]) for i in objects), default=self._chooser.distinct(yes))
-        wanted = self._request.redundancy
+        redundancy = self._request.redundancy
+        proof = await prove(self._delivery, data, manifest.objects(), redundancy, self._remake)
+        await remember(self._catalogue, data, self._progress)
+        if proof.degraded:
+            await note_shortage(self._delivery, manifest.object_bytes())
         return Receipt(
             name=self._request.name,
             version=manifest.version_of(record_id(data)),
@@ -138,19 +146,23 @@ class _Storing:
             bytes_sent=self._delivery.bytes_sent,
             chunks=len(self._made),
             chunks_new=len(self._new),
-            copies=copies,
-            degraded=copies < wanted.copies or self._chooser.distinct(yes) < wanted.losses + 1,
-            nodes=tuple(sorted(yes)),
+            copies=proof.copies,
+            degraded=proof.degraded,
+            nodes=tuple(sorted(proof.nodes)),
             single_machine=self._survey.view.single_machine,
             notes=tuple(self._progress.notes),
         )
 
-    async def _remember(self, data: bytes) -> None:
-        """Put the version into our own catalogue: only a cache, and the version is durable already."""
-        try:
-            await self._catalogue.add(data)
-        except DiskFault as error:
-            self._progress.note(f"this machine cannot note the version: {error.message}")
+    def _sizes(self) -> dict[ObjectId, int]:
+        """The bytes at rest of every object so far."""
+        return {made.chunk.object_id: made.chunk.stored for made in self._made if made is not None}
+
+    def _still_to_come(self) -> int:
+        """About how many bytes on the nodes take what is not encoded yet, at the ratio of what is."""
+        read = sum(made.chunk.length for made in self._made if made is not None)
+        sizes = self._sizes()
+        ratio = sum(sizes[i] for i in self._new) / read if read else 1.0
+        return round((self._scan.bytes - read) * ratio * self._request.redundancy.copies)
 
     async def _look_up(self) -> None:
         """Which chunks earlier versions hold, and which of those objects the nodes still have."""
@@ -252,22 +264,12 @@ class _Storing:
         finally:
             done.set_result(None)
         if node is None:
-            raise self._nowhere()
+            raise Nowhere
         if self._request.redundancy.copies > 1:
             group.create_task(self._spread(object_id))
 
     async def _spread(self, object_id: ObjectId) -> None:
         await self._delivery.spread(object_id)
-
-    def _nowhere(self) -> RoostError:
-        full = [self._survey.name(node) for node in sorted(self._chooser.full)]
-        if full:
-            return NoSpace(
-                f"no node has room for another chunk (full: {', '.join(full)})",
-                hint="free space on a node, lower node.reserve, or add a machine with: roost join",
-            )
-        why = "; ".join(f"{self._survey.name(node)}: {text}" for node, text in sorted(self._chooser.failed.items()))
-        return Unreachable(f"every node failed during the store ({why})", hint="see: roost nodes")
 
     async def _manifest(self) -> tuple[Manifest, bool]:
         """The manifest of what was read; or, when the newest version has the same tree, that version's own."""
@@ -294,51 +296,6 @@ class _Storing:
             files=self._cutter.entries,
             chunks=ChunkTable.of(made.chunk for made in self._made if made is not None),
         ), False
-
-    async def _commit(
-        self, data: bytes, objects: list[ObjectId]
-    ) -> tuple[dict[ObjectId, set[NodeId]], frozenset[NodeId]]:
-        """Commit, top up what turns out to be short, and commit again, until nothing more can be gained.
-
-        Returns the proved holders of each object, and who holds the manifest.
-        """
-        proved: dict[ObjectId, set[NodeId]] = {}
-        yes: frozenset[NodeId] = frozenset()
-        for _ in range(COMMIT_ROUNDS_MAX):
-            await self._delivery.top_up(objects, self._remake)
-            if not all(self._delivery.of(object_id) for object_id in objects):
-                raise self._nowhere()  # before any node lists a version that cannot be had
-            counted = self._counted(RecordId(record_id(data)), objects)
-            votes = await ask_commit(self._peers, data, objects, counted)
-            yes = votes.yes
-            for node, error in votes.problems.items():
-                self._chooser.fail(node, error.message)
-                if isinstance(error, NoSpace):
-                    self._chooser.full.add(node)
-                self._progress.note(f"{self._survey.name(node)} is passed over: {error.message}")
-            for node, missing in votes.missing.items():
-                for object_id in missing:
-                    self._delivery.lost(object_id, node)
-            proved = {i: {node for node in yes if i in counted[node]} for i in objects}
-            if not votes.problems and not votes.missing:
-                break
-        if not yes or not all(proved.values()):
-            raise self._nowhere()
-        return proved, yes
-
-    def _counted(self, manifest: RecordId, objects: list[ObjectId]) -> dict[NodeId, frozenset[ObjectId]]:
-        """Per node the objects counted on it: every live holder, and so many nodes more (with nothing counted) that
-        the manifest itself is on f+1 machines."""
-        here: dict[NodeId, set[ObjectId]] = {}
-        for object_id in objects:
-            for node in self._delivery.of(object_id):
-                here.setdefault(node, set()).add(object_id)
-        for node in line(manifest, self._survey.view):
-            if self._chooser.distinct(here) > self._request.redundancy.losses:
-                break
-            if self._chooser.alive(node):
-                here.setdefault(node, set())
-        return {node: frozenset(ids) for node, ids in here.items()}
 
     @asynccontextmanager
     async def _remake(self, object_id: ObjectId) -> AsyncIterator[Pieces | None]:

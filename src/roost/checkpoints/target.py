@@ -82,9 +82,22 @@ class Target:
         if not there:
             return False
         if self._same():
+            self._sweep()
             return True
         self._may_replace()
         return False
+
+    def _sweep(self) -> None:
+        """Remove what a gather of all of this version left that ended after it gave the last file its name. Never
+        fails; what another gather works on stays."""
+        partial, lock = self._disk.exists(self._partial), self._disk.exists(self._lock_path)
+        if not (partial or lock) or len(self._chosen) < len(self._manifest.files):
+            return
+        with contextlib.suppress(RoostError):
+            self._lock = self._disk.lock(self._lock_path)
+            if partial:
+                self._remove(self._partial, self._disk.info(self._partial).kind)
+        self.close()
 
     def _may_replace(self) -> None:
         """Raises Failed when what is there must not, or cannot, be replaced."""

@@ -12,18 +12,22 @@ or gone bad since is noticed when it is used. Three rules hold it together:
 """
 
 import asyncio
-import collections
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+from roost.chunks.index import RESERVED_S, ObjectIndex
 from roost.chunks.layout import (
     FAN_OUT,
     STORE_ID_BYTES,
     Layout,
+    Listing,
     count_quarantined,
+    file_sizes,
     list_objects,
     move_to_quarantine,
     open_tree,
+    remove_objects,
+    store_id_problem,
     sweep,
 )  # fmt: skip
 from roost.chunks.read import ObjectReader
@@ -37,42 +41,51 @@ from roost.disk.port import Disk, FileInfo
 from roost.net.body import Body, Sink
 from roost.wire.fields import OBJECT_BYTES_MAX
 
-RESERVED_S = 3600.0
 PUTS_MAX = 10
 READS_MAX = 12
 """Objects received, and read, at the same time; more wait. With two buffers a put and one a read, 32 slices in all."""
 _LOOKED_AT_A_TIME = 256
+_LISTED_AT_A_TIME = 16
 
 TakeBody = Callable[[Sink], Awaitable[None]]
 Moved = Callable[[int], None]
+Touched = Callable[[Iterable[ObjectId]], None]
 
 
 def _unwatched(count: int) -> None:
     """Nobody wants to know how many bytes moved."""
 
 
-class DiskChunkStore:
-    """Objects below `layout` on `disk`; `open` comes first. `reserve_bytes` of the disk stay free of them.
+def _untold(ids: Iterable[ObjectId]) -> None:
+    """Nobody wants to know what was touched."""
 
-    The index takes about 150 bytes of memory an object; what passes through takes slices from two bounded pools.
+
+def _listings(disk: Disk, layout: Layout, firsts: Sequence[str]) -> list[Listing]:
+    return [list_objects(disk, layout, first) for first in firsts]
+
+
+class DiskChunkStore:
+    """Objects below `layout` on `disk`; `open` comes first. `reserve_bytes` of the disk stay free of them; what is
+    reserved stays for `reserved_s`. `touched` hears of every object that is put, asked for, committed or sent.
+
+    What passes through takes slices from two bounded pools.
     """
 
     def __init__(
         self, disk: Disk, runtime: Runtime, *, reserve_bytes: int, layout: Layout = Layout(),  # noqa: B008  # frozen
-        puts_max: int = PUTS_MAX, reads_max: int = READS_MAX,
+        puts_max: int = PUTS_MAX, reads_max: int = READS_MAX, reserved_s: float = RESERVED_S,
     ) -> None:  # fmt: skip
+        self.touched: Touched = _untold
         self._disk = disk
         self._runtime = runtime
         self._reserve_bytes = reserve_bytes
         self._layout = layout
         self._lock = asyncio.Lock()
-        self._sizes: dict[ObjectId, int] = {}
-        self._suspect: set[ObjectId] = set()
-        self._reserved: collections.OrderedDict[ObjectId, float] = collections.OrderedDict()
+        self._index = ObjectIndex(runtime, reserved_s=reserved_s)
+        self._store_id = ""
         self._receiving: dict[ObjectId, asyncio.Event] = {}
         self._to_receive = SlicePool(loans_max=puts_max, each=2)
         self._to_read = SlicePool(loans_max=reads_max)
-        self._bytes_used = 0
         self._promised = 0
         self._numbers = 0
         self._quarantined = 0
@@ -90,21 +103,21 @@ class DiskChunkStore:
             lambda: open_tree(disk, layout, expected_store_id=expected_store_id, fresh_store_id=fresh)
         )
         await work(sweep, disk, layout)
-        for first in FAN_OUT:
-            listing = await work(list_objects, disk, layout, first)
-            self._sizes |= listing.sizes
-            self._bytes_used += sum(listing.sizes.values())
-            self._damaged_total += listing.faults
+        for begin in range(0, len(FAN_OUT), _LISTED_AT_A_TIME):
+            for listing in await work(_listings, disk, layout, FAN_OUT[begin : begin + _LISTED_AT_A_TIME]):
+                self._index.load(listing)
+                self._damaged_total += listing.faults
         self._quarantined = await work(count_quarantined, disk, layout)
+        self._store_id = store_id
         return store_id
 
     @property
     def objects(self) -> int:
-        return len(self._sizes)
+        return len(self._index)
 
     @property
     def bytes_used(self) -> int:
-        return self._bytes_used
+        return self._index.bytes_used
 
     @property
     def quarantined(self) -> int:
@@ -113,8 +126,22 @@ class DiskChunkStore:
 
     @property
     def damaged_total(self) -> int:
-        """Copies found bad, or not to be had from the disk, since this process started."""
+        """Copies found bad, or not to be had from the disk, since this process started; each once, however often the
+        disk refuses it."""
         return self._damaged_total
+
+    def ids(self) -> list[ObjectId]:
+        """All objects here, in no order."""
+        return self._index.ids()
+
+    def suspects(self) -> list[ObjectId]:
+        """The objects that do not count until they are read well or put again, in no order."""
+        return self._index.suspects()
+
+    def verified(self, ids: Sequence[ObjectId]) -> list[int]:
+        """Per id, in order: when the copy here was last known good, by having been written or read back (Unix seconds
+        of this machine's clock); 0 when it is not here."""
+        return [self._index.verified(object_id) for object_id in ids]
 
     def guard(self) -> asyncio.Lock:
         """``async with store.guard():`` nothing is removed from here, and no put begins, until the block ends."""
@@ -122,20 +149,21 @@ class DiskChunkStore:
 
     def reserved(self, object_id: ObjectId) -> bool:
         """Whether the object must stay although nothing may name it; to be asked under the guard."""
-        expiry = self._reserved.get(object_id)
-        return object_id in self._receiving or (expiry is not None and expiry > self._runtime.now())
+        return object_id in self._receiving or self._index.is_reserved(object_id)
 
     async def have(self, ids: Sequence[ObjectId], *, reserve: bool = False) -> list[bool]:
         async with self._lock:
-            here = [object_id in self._sizes and object_id not in self._suspect for object_id in ids]
+            self.touched(ids)
+            here = [self._index.usable(object_id) for object_id in ids]
             if reserve:
-                self._reserve(object_id for object_id, found in zip(ids, here, strict=True) if found)
+                self._index.reserve(object_id for object_id, found in zip(ids, here, strict=True) if found)
             return here
 
     async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
         """The ids whose object is not here, whole as far as the file system knows; the others are reserved. Unlike
         `have` this looks at the files. For a commit, which holds the guard from before the call until it has written
         its manifest."""
+        self.touched(ids)
         absent: list[ObjectId] = []
         for begin in range(0, len(ids), _LOOKED_AT_A_TIME):
             some = ids[begin : begin + _LOOKED_AT_A_TIME]
@@ -144,13 +172,13 @@ class DiskChunkStore:
                 if not self._stands(object_id, size):
                     absent.append(object_id)
         gone = set(absent)
-        self._reserve(object_id for object_id in ids if object_id not in gone)
+        self._index.reserve(object_id for object_id in ids if object_id not in gone)
         return absent
 
     async def space(self) -> Space:
         found = await self._runtime.in_thread(self._disk.space)
         free = max(0, found.free - self._reserve_bytes - self._promised)
-        return Space(used=self._bytes_used, free=free, total=found.total)
+        return Space(used=self._index.bytes_used, free=free, total=found.total)
 
     # Put
 
@@ -167,10 +195,11 @@ class DiskChunkStore:
             raise Failed(f"an object of {length} bytes is longer than the {OBJECT_BYTES_MAX} it may have")
         while True:
             async with self._lock:
+                self.touched([object_id])
                 first = self._receiving.get(object_id)
                 if first is None:
                     if await self._is_here(object_id):
-                        self._reserve([object_id])
+                        self._index.reserve([object_id])
                         return False
                     self._receiving[object_id] = asyncio.Event()
                     break
@@ -182,7 +211,7 @@ class DiskChunkStore:
         return True
 
     async def _is_here(self, object_id: ObjectId) -> bool:
-        if object_id not in self._sizes:
+        if object_id not in self._index:
             return False
         [size] = await self._runtime.in_thread(self._look, [object_id])
         return self._stands(object_id, size)
@@ -208,7 +237,7 @@ class DiskChunkStore:
                 # The object may be durable although we were cancelled. It counts as reserved while it is received, so
                 # nobody can be about to remove it, and no guard is needed to say that it is here.
                 if writer.committed:
-                    self._add(object_id, length)
+                    self._index.add(object_id, length)
                 try:
                     free = await sink.close()
                 finally:
@@ -231,7 +260,8 @@ class DiskChunkStore:
     # Get and verify
 
     async def get(self, object_id: ObjectId, into: memoryview) -> int:
-        size = self._size(object_id)
+        size = self._index.size(object_id)
+        self.touched([object_id])
         if size > len(into):
             raise Failed(f"object {object_id.hex()} has {size} bytes, more than the {len(into)} there is room for")
         async with self._reading(object_id, size) as reader:
@@ -241,7 +271,8 @@ class DiskChunkStore:
         """The object as a body to send, hashed as it is read; the body ends with Damaged instead of its last slice when
         the bytes are wrong (they are in quarantine then), or with DiskFault. NotFound, or Damaged when the length is
         wrong already."""
-        size = self._size(object_id)
+        size = self._index.size(object_id)
+        self.touched([object_id])
         [found] = await self._runtime.in_thread(self._look, [object_id])
         if found != size:
             async with self._reading(object_id, size) as reader:
@@ -268,11 +299,11 @@ class DiskChunkStore:
         states: list[CopyState] = []
         for object_id in ids:
             states.append(await self._verify(object_id))
-            moved(max(1, self._sizes.get(object_id, 1)))
+            moved(max(1, self._index.get(object_id) or 1))
         return states
 
     async def _verify(self, object_id: ObjectId) -> CopyState:
-        size = self._sizes.get(object_id)
+        size = self._index.get(object_id)
         if size is None:
             return CopyState.ABSENT
         buffers = await self._to_read.borrow()
@@ -280,6 +311,9 @@ class DiskChunkStore:
             async with self._reading(object_id, size) as reader:
                 view = memoryview(buffers[0])
                 await self._runtime.in_thread(lambda: reader.read_all(view, from_disk=True))
+                good_at = self._index.wall()
+                await self._runtime.in_thread(reader.mark_good, good_at)
+                self._index.note_verified(object_id, good_at)
         except NotFound:
             return CopyState.ABSENT
         except (Damaged, DiskFault):
@@ -295,14 +329,13 @@ class DiskChunkStore:
         try:
             yield reader
             if not reader.left:
-                self._suspect.discard(object_id)
+                self._index.trust(object_id)
         except NotFound:
-            self._forget(object_id)
+            self._index.forget(object_id)
             raise NotFound(f"object {object_id.hex()} has vanished from this disk", hint="see: roost status") from None
         except (Damaged, DiskFault) as error:
-            self._damaged_total += 1
-            if object_id in self._sizes:
-                self._suspect.add(object_id)
+            self._damaged_total += isinstance(error, Damaged) or not self._index.doubted(object_id)
+            self._index.doubt(object_id)
             if isinstance(error, Damaged):
                 await self._quarantine(object_id, reader.seen)
             raise
@@ -318,65 +351,53 @@ class DiskChunkStore:
             try:
                 moved = await self._runtime.in_thread(move_to_quarantine, self._disk, self._layout, object_id, seen)
             except NotFound:
-                self._forget(object_id)
+                self._index.forget(object_id)
             except RoostError:
                 return
             else:
                 if moved:
                     self._quarantined += 1
-                    self._forget(object_id)
+                    self._index.forget(object_id)
                 else:
-                    self._suspect.discard(object_id)
+                    self._index.trust(object_id)
 
-    # The index
+    # What the collector needs
 
-    def _size(self, object_id: ObjectId) -> int:
-        size = self._sizes.get(object_id)
-        if size is None:
-            raise NotFound(f"object {object_id.hex()} is not on this disk")
-        return size
+    async def problem(self) -> str:
+        """Why the tree on the disk is not the one that was opened (the disk is not mounted any more), or nothing."""
+        return await self._runtime.in_thread(store_id_problem, self._disk, self._layout, self._store_id)
 
-    def _add(self, object_id: ObjectId, size: int) -> None:
-        self._forget(object_id)
-        self._sizes[object_id] = size
-        self._bytes_used += size
-        self._reserve([object_id])
+    def size_of(self, object_id: ObjectId) -> int | None:
+        """The object's length; None when it is not here."""
+        return self._index.get(object_id)
 
-    def _forget(self, object_id: ObjectId) -> None:
-        self._bytes_used -= self._sizes.pop(object_id, 0)
-        self._suspect.discard(object_id)
-        self._reserved.pop(object_id, None)
+    async def remove(self, ids: Sequence[ObjectId]) -> int:
+        """Remove those of these objects that are not reserved, durably; how many bytes that freed. For the collector,
+        which holds the guard from before it checks that nothing needs them until this returns. DiskFault: those that
+        went until then are gone."""
+        going = [object_id for object_id in ids if object_id in self._index and not self.reserved(object_id)]
+        gone: list[ObjectId] = []
+        before = self._index.bytes_used
+        try:
+            await self._runtime.in_thread(remove_objects, self._disk, self._layout, going, gone)
+        finally:
+            for object_id in gone:
+                self._index.forget(object_id)
+        return before - self._index.bytes_used
 
     def _look(self, ids: Sequence[ObjectId]) -> list[int | None]:
-        """Per id the size of its file, None when there is none; -1 when the disk does not say. Blocks."""
-        sizes: list[int | None] = []
-        for object_id in ids:
-            try:
-                sizes.append(self._disk.info(self._layout.object(object_id)).size)
-            except NotFound:
-                sizes.append(None)
-            except RoostError:
-                sizes.append(-1)
-        return sizes
+        return file_sizes(self._disk, self._layout, ids)
 
     def _stands(self, object_id: ObjectId, size: int | None) -> bool:
         """Whether the object is here, given what looking at its file showed. One that has vanished is forgotten, one
         of another length does not count until it is read or put again."""
-        known = self._sizes.get(object_id)
+        known = self._index.get(object_id)
         if known is None:
             return False
         if size is None:
-            self._forget(object_id)
+            self._index.forget(object_id)
             return False
         if size != known:
-            self._suspect.add(object_id)
-        return object_id not in self._suspect
-
-    def _reserve(self, ids: Iterable[ObjectId]) -> None:
-        """Keep these, which are here, for an hour from now; forget the reservations that have expired."""
-        now = self._runtime.now()
-        for object_id in ids:
-            self._reserved[object_id] = now + RESERVED_S
-            self._reserved.move_to_end(object_id)
-        while self._reserved and next(iter(self._reserved.values())) <= now:
-            self._reserved.popitem(last=False)
+            self._damaged_total += size < 0 and not self._index.doubted(object_id)  # another length: counted when read
+            self._index.doubt(object_id)
+        return not self._index.doubted(object_id)

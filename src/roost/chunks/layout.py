@@ -8,13 +8,15 @@
 All functions block, and are run in threads.
 """
 
+import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from roost.core.errors import Failed, NotFound, RoostError
 from roost.core.ids import ObjectId, parse_object_id
 from roost.disk.durable import make_directory_durably, read_small, rename_durably, write_durably
-from roost.disk.port import Disk, FileInfo, FileKind
+from roost.disk.port import Disk, FileInfo, FileKind, parent_of
 from roost.wire.fields import OBJECT_BYTES_MAX
 
 FAN_OUT = tuple(f"{first:02x}" for first in range(256))
@@ -85,6 +87,15 @@ def _read_store_id(disk: Disk, layout: Layout) -> str | None:
     return match[1].decode() if match else _FOREIGN
 
 
+def store_id_problem(disk: Disk, layout: Layout, expected: str) -> str:
+    """Why the tree that is there now is not the one with the id `expected`, or nothing. DiskFault when the disk does
+    not say."""
+    found = _read_store_id(disk, layout)
+    if found == expected:
+        return ""
+    return f"{layout.store_id} {'is missing' if found is None else 'names another store'}"
+
+
 def sweep(disk: Disk, layout: Layout) -> int:
     """Remove the temporaries of dead writers; returns how many there were."""
     names = disk.list(layout.temporaries)
@@ -95,9 +106,11 @@ def sweep(disk: Disk, layout: Layout) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The objects of one directory with their sizes, and how many could not be looked at."""
+    """The objects of one directory with their sizes and when each was last known good (Unix seconds: the time of its
+    file), and how many could not be looked at."""
 
     sizes: dict[ObjectId, int]
+    verified: dict[ObjectId, int]
     faults: int
 
 
@@ -110,19 +123,34 @@ def list_objects(disk: Disk, layout: Layout, first: str) -> Listing:
     directory = layout.fan(first)
     disk.sync_directory(directory)
     sizes: dict[ObjectId, int] = {}
+    verified: dict[ObjectId, int] = {}
     faults = 0
     for name, kind in disk.list(directory):
         object_id = _object_named(name)
         if kind is not FileKind.FILE or object_id is None or not name.startswith(first):
             continue
         try:
-            size = disk.info(f"{directory}/{name}").size
+            found = disk.info(f"{directory}/{name}")
         except RoostError:
             faults += 1
             continue
-        if size <= OBJECT_BYTES_MAX:
-            sizes[object_id] = size
-    return Listing(sizes, faults)
+        if found.size <= OBJECT_BYTES_MAX:
+            sizes[object_id] = found.size
+            verified[object_id] = max(1, found.mtime_ns // 10**9)
+    return Listing(sizes, verified, faults)
+
+
+def file_sizes(disk: Disk, layout: Layout, ids: Iterable[ObjectId]) -> list[int | None]:
+    """Per object the size of its file, None when there is none; -1 when the disk does not say."""
+    sizes: list[int | None] = []
+    for object_id in ids:
+        try:
+            sizes.append(disk.info(layout.object(object_id)).size)
+        except NotFound:
+            sizes.append(None)
+        except RoostError:
+            sizes.append(-1)
+    return sizes
 
 
 def _object_named(name: str) -> ObjectId | None:
@@ -149,3 +177,17 @@ def move_to_quarantine(disk: Disk, layout: Layout, object_id: ObjectId, seen: Fi
         number += 1
     rename_durably(disk, path, target)
     return True
+
+
+def remove_objects(disk: Disk, layout: Layout, ids: Iterable[ObjectId], gone: list[ObjectId]) -> None:
+    """Remove the objects' files durably; `gone` grows with each that is removed, or was not there. After a power cut
+    before this returns, some of those may be back."""
+    directories: set[str] = set()
+    for object_id in ids:
+        path = layout.object(object_id)
+        with contextlib.suppress(NotFound):
+            disk.unlink(path)
+            directories.add(parent_of(path))
+        gone.append(object_id)
+    for directory in sorted(directories):
+        disk.sync_directory(directory)

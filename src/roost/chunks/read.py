@@ -1,9 +1,10 @@
 """An object being read back from the disk, hashed as it is read. Blocks; for one thread at a time."""
 
+import contextlib
 import hashlib
 
 from roost.chunks.layout import Layout
-from roost.core.errors import Damaged
+from roost.core.errors import Damaged, RoostError
 from roost.core.ids import ObjectId
 from roost.disk.port import Disk, FileInfo, ReadFile
 
@@ -47,6 +48,12 @@ class ObjectReader:
         self.read(buffer)
         while self.left:
             self.read(buffer)
+
+    def mark_good(self, at: int) -> None:
+        """Let the time of the object's file say that it was good at `at` (Unix seconds). It is only a note: nothing is
+        synced for it, and a disk that refuses it changes nothing."""
+        with contextlib.suppress(RoostError):
+            self._disk.set_times(self._path, at * 10**9)
 
     def close(self) -> None:
         if self._file is not None:

@@ -10,7 +10,20 @@ from roost.core.runtime import Runtime
 from roost.net.body import Body, IntoSink
 from roost.net.links import Links
 from roost.wire.fields import IDS_MAX, join_ids, unpack_bits
-from roost.wire.messages import Get, GetStatus, Have, Holding, Put, Sending, Status, Stored, Verified, Verify
+from roost.wire.messages import (
+    Get,
+    GetStatus,
+    GetVerified,
+    Have,
+    Holding,
+    LastVerified,
+    Put,
+    Sending,
+    Status,
+    Stored,
+    Verified,
+    Verify,
+)
 
 VERIFY_IDS_MAX = 1024
 """What one Verify may ask for."""
@@ -76,6 +89,18 @@ class RemoteChunkStore:
             except ValueError as error:
                 raise self._nonsense(str(error)) from None
         return states
+
+    async def verified(self, ids: Sequence[ObjectId]) -> list[int]:
+        """Per id, in order: when the node last knew its copy to be good (Unix seconds by its clock); 0 when it is not
+        there."""
+        times: list[int] = []
+        for begin in range(0, len(ids), IDS_MAX):
+            some = list(ids[begin : begin + IDS_MAX])
+            answer = await self._links.call(self.node_id, GetVerified(join_ids(some)))
+            if not isinstance(answer, LastVerified) or len(answer.times) != len(some):
+                raise self._nonsense("times of another number than asked for")
+            times += answer.times
+        return times
 
     async def space(self) -> Space:
         """As the node's status tells; `total` is what its objects use and may use."""

@@ -1,4 +1,4 @@
-"""What a node does for its peers with its objects: the handlers of Have, Put, Get, PassOn and Verify."""
+"""What a node does for its peers with its objects: the handlers of Have, Put, Get, PassOn, Verify, GetVerified."""
 
 from typing import cast
 
@@ -8,7 +8,7 @@ from roost.core.ids import NodeId, ObjectId
 from roost.net.server import Call, Handlers, Reply
 from roost.wire import messages
 from roost.wire.fields import pack_bits, split_ids
-from roost.wire.messages import Holding, PassedOn, Sending, Stored, Verified
+from roost.wire.messages import Holding, LastVerified, PassedOn, Sending, Stored, Verified
 
 
 def chunk_handlers(store: DiskChunkStore, pass_on: PassOn) -> Handlers:
@@ -20,6 +20,7 @@ def chunk_handlers(store: DiskChunkStore, pass_on: PassOn) -> Handlers:
         messages.Get: service.get,
         messages.PassOn: service.pass_on,
         messages.Verify: service.verify,
+        messages.GetVerified: service.get_verified,
     }
 
 
@@ -54,6 +55,10 @@ class _ChunkService:
         request = cast(messages.Verify, call.request)
         states = await self._store.verify(_ids(request.ids), moved=_moves(call))
         return Reply(Verified(bytes(states)))
+
+    async def get_verified(self, call: Call) -> Reply:
+        request = cast(messages.GetVerified, call.request)
+        return Reply(LastVerified(self._store.verified(_ids(request.ids))))
 
 
 def _ids(joined: bytes) -> list[ObjectId]:

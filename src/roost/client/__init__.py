@@ -12,22 +12,30 @@ if TYPE_CHECKING:
     from roost.client.results import (
         ChunkRow,
         ClusterStatus,
+        DrainResult,
         FileRow,
+        ForgetResult,
+        FreedRow,
         GatherResult,
         ListedRow,
         Listing,
         NodeRow,
         Progress,
         RemoveResult,
+        RepairResult,
+        RepairRow,
+        ScrubResult,
         Shown,
         StoreResult,
+        UndeleteResult,
         Verdict,
         WatchRow,
     )
 
 __all__ = [
-    "AsyncCluster", "ChunkRow", "ClusterStatus", "FileRow", "GatherResult", "ListedRow", "Listing", "NodeRow",
-    "Progress", "RemoveResult", "Shown", "StoreResult", "Verdict", "WatchRow",
+    "AsyncCluster", "ChunkRow", "ClusterStatus", "DrainResult", "FileRow", "ForgetResult", "FreedRow", "GatherResult",
+    "ListedRow", "Listing", "NodeRow", "Progress", "RemoveResult", "RepairResult", "RepairRow", "ScrubResult",
+    "Shown", "StoreResult", "UndeleteResult", "Verdict", "WatchRow",
 ]  # fmt: skip
 
 

@@ -16,31 +16,38 @@ from roost.checkpoints.gather import gather
 from roost.checkpoints.health import Findings, examine
 from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
-from roost.checkpoints.remove import remove
 from roost.checkpoints.scan import scan
 from roost.checkpoints.steward import Steward
-from roost.checkpoints.store import Receipt, StoreRequest, store
+from roost.checkpoints.store import StoreRequest, store
 from roost.checkpoints.target import Target
+from roost.checkpoints.undelete import undelete
+from roost.client.members import drain, forget
 from roost.client.overview import node_rows, repair_result, status_of
+from roost.client.removal import remove_versions
 from roost.client.results import (
     ChunkRow,
     ClusterStatus,
+    DrainResult,
     FileRow,
+    ForgetResult,
     GatherResult,
     ListedRow,
     Listing,
     NodeRow,
     RemoveResult,
     RepairResult,
+    ScrubResult,
     Shown,
     StoreResult,
+    UndeleteResult,
     Verdict,
     rfc3339,
 )
 from roost.client.run_state import serving
+from roost.client.scrubbing import scrub
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
-from roost.core.checkpoint import Health, Redundancy
+from roost.core.checkpoint import Redundancy, health_of
 from roost.core.errors import DiskFault, NotFound, UsageError
 from roost.core.ids import CheckpointName, parse_checkpoint_name, split_reference
 from roost.core.runtime import SystemRuntime
@@ -109,7 +116,7 @@ class AsyncCluster:
         progress.enter("looking at the files")
         found = await runtime.in_thread(lambda: scan(disk, inside, follow=follow))
         receipt = await store(self.session.peers, self.session.catalogue, disk, found, request, progress)
-        await self._note_receipt(receipt, request.redundancy)
+        await self._note_copies(receipt.name, receipt.version, receipt.copies)
         view = self.session.membership.view
         names = tuple(m.name for m in view.storage if m.node_id in receipt.nodes)
         return StoreResult(
@@ -119,14 +126,13 @@ class AsyncCluster:
             single_machine=receipt.single_machine, notes=receipt.notes,
         )  # fmt: skip
 
-    async def _note_receipt(self, receipt: Receipt, redundancy: Redundancy) -> None:
-        from roost.core.checkpoint import health_of
-
+    async def _note_copies(self, name: CheckpointName, version: str, copies: int) -> None:
+        """Remember the health that a receipt with so many copies means."""
         now = int(self.session.runtime.wall())
         catalogue = self.session.catalogue
-        health = health_of(receipt.copies, redundancy)
         with contextlib.suppress(NotFound, DiskFault):  # removed by another meanwhile, or only our own cache fails
-            listed = await catalogue.find(receipt.name, receipt.version)
+            listed = await catalogue.find(name, version)
+            health = health_of(copies, Redundancy.parse(listed.redundancy))
             await catalogue.note_health(listed.manifest, health, at=now, verified_at=None)
 
     async def gather(
@@ -145,7 +151,7 @@ class AsyncCluster:
         return GatherResult(
             name=listed.name, version=listed.version, path=str(dest.parent / target.final), bytes=done.bytes,
             seconds=runtime.now() - begun, failovers=done.failovers, complete=self._complete(survey, manifest),
-            already_there=done.already_there, notes=done.notes,
+            already_there=done.already_there, notes=done.notes, repaired=done.repaired,
         )  # fmt: skip
 
     async def _find(self, reference: str) -> tuple[Survey, Listed, Manifest]:
@@ -161,23 +167,25 @@ class AsyncCluster:
 
     # -- what is there -------------------------------------------------------------------------------------------
 
-    async def list(self, prefix: str = "", *, newest: bool = False, health: bool = False) -> Listing:
-        """What is stored; with `health` the nodes are asked now, else what was last known is told with its time."""
+    async def list(
+        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False
+    ) -> Listing:
+        """What is stored, or with `removed` what was and may be brought back; with `health` the nodes are asked now,
+        else what was last known is told with its time."""
         survey = await self.session.peers.survey(enough=TWO)
         survey.require_any()
-        listed = await self.session.catalogue.list(prefix=prefix, newest=newest)
+        listed = await self.session.catalogue.list(prefix=prefix, newest=newest, removed=removed)
         if health:
             for found in listed:
-                await self._examine(survey, found, Progress(), deep=False)
-            listed = await self.session.catalogue.list(prefix=prefix, newest=newest)
+                await self._examine(survey, found, Progress())
+            listed = await self.session.catalogue.list(prefix=prefix, newest=newest, removed=removed)
         unreachable = tuple(survey.name(node) for node in sorted(survey.problems))
         return Listing(tuple(_row(found) for found in listed), survey.complete(TWO.losses), unreachable)
 
     async def show(self, reference: str) -> Shown:
         """One version: its files, its chunks and who has them now."""
         survey, listed, manifest = await self._find(reference)
-        findings = await self._examine(survey, listed, Progress(), deep=False)
-        listed = await self.session.catalogue.find(listed.name, listed.version)
+        findings = await self._examine(survey, listed, Progress(), times=True)
         row = _row(listed)
         sizes = manifest.object_bytes()
         return Shown(
@@ -185,10 +193,13 @@ class AsyncCluster:
             redundancy=listed.redundancy, source=listed.source,
             files=tuple(FileRow(f.path, f.kind, f.size, f.sha256.hex()) for f in manifest.files),
             chunks=tuple(
-                ChunkRow(i.hex(), sizes[i], tuple(sorted(survey.name(node) for node in findings.holders[i])))
+                ChunkRow(
+                    i.hex(), sizes[i], tuple(sorted(survey.name(node) for node in findings.holders[i])),
+                    {survey.name(node): rfc3339(at) for node, at in sorted(findings.verified[i].items())},
+                )
                 for i in manifest.objects()
             ),
-            health=findings.health, copies=findings.copies, verified_at=row.verified_at,
+            health=findings.health, copies=findings.copies, verified_at=_moment(findings.verified_at),
             complete=self._complete(survey, manifest),
         )  # fmt: skip
 
@@ -208,38 +219,54 @@ class AsyncCluster:
         for listed in chosen:
             told = progress or Progress()
             told.notes.clear()
-            findings = await self._examine(survey, listed, told, deep=deep)
+            findings = await self._examine(survey, listed, told, deep=deep, times=True)
             damaged = tuple((i.hex(), survey.name(node)) for i, node in findings.damaged)
             verdicts.append(
-                Verdict(listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(told.notes))
-            )
+                Verdict(
+                    listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(told.notes),
+                    _moment(findings.verified_at),
+                )
+            )  # fmt: skip
         return verdicts
 
-    async def _examine(self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool) -> Findings:
+    async def _examine(
+        self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool = False, times: bool = False
+    ) -> Findings:
         catalogue = self.session.catalogue
         manifest = await catalogue.manifest(listed.manifest)
-        findings = await examine(self.session.peers, survey, manifest, progress, deep=deep)
+        findings = await examine(self.session.peers, survey, manifest, progress, deep=deep, times=times)
         now = int(self.session.runtime.wall())
-        good = deep and findings.health is not Health.UNKNOWN
-        await catalogue.note_health(listed.manifest, findings.health, at=now, verified_at=now if good else None)
+        await catalogue.note_health(listed.manifest, findings.health, at=now, verified_at=findings.verified_at)
         return findings
 
-    async def remove(self, reference: str, *, dry_run: bool = False) -> RemoveResult:
-        """Take a version (all versions without one) off every list."""
+    async def remove(self, reference: str, *, now: bool = False, dry_run: bool = False) -> RemoveResult:
+        """Take a version (all versions without one) off every list; it can be brought back for `retention.undelete`.
+        With `now` it cannot, and the nodes free at once what nothing needs. See
+        `roost.client.removal.remove_versions` for errors."""
+        keep_s = self._settings.retention.undelete_s
+        return await remove_versions(self.session, reference, undelete_s=keep_s, now=now, dry_run=dry_run)
+
+    async def undelete(
+        self, reference: str, *, dry_run: bool = False, progress: Progress | None = None
+    ) -> UndeleteResult:  # fmt: skip
+        """Bring the removed version ``NAME@VERSION`` back, as a new version of the same content; see
+        `roost.checkpoints.undelete.undelete` for errors."""
+        begun = self.session.runtime.now()
         name, version = split_reference(reference)
-        survey = await self.session.peers.survey(enough=TWO)
+        peers, catalogue = self.session.peers, self.session.catalogue
+        survey = await peers.survey(enough=TWO)
         survey.require_any()
-        catalogue = self.session.catalogue
-        chosen = [await catalogue.find(name, version)]
-        if version is None:
-            chosen = [listed for listed in await catalogue.list(prefix=name) if listed.name == name]
-        told = tuple((str(listed.name), listed.version) for listed in chosen)
-        if dry_run:
-            return RemoveResult(told, (), False, True)
-        versions = [(listed, await catalogue.manifest(listed.manifest)) for listed in chosen]
-        removed = await remove(self.session.peers, catalogue, survey, versions, keep_s=7 * 86_400)
-        names = tuple(survey.name(node) for node in removed.nodes)
-        return RemoveResult(told, names, removed.everywhere, False)
+        listed = await catalogue.find_removed(name, version)
+        manifest = await catalogue.manifest(listed.manifest)
+        done = await undelete(peers, catalogue, survey, listed, manifest, progress or Progress(), dry_run=dry_run)
+        if not dry_run:
+            await self._note_copies(done.name, done.version, done.copies)
+        return UndeleteResult(
+            name=done.name, removed=done.removed, version=done.version, unchanged=done.unchanged, bytes=done.bytes,
+            copies=done.copies, degraded=done.degraded, nodes=tuple(survey.name(node) for node in done.nodes),
+            seconds=self.session.runtime.now() - begun, single_machine=done.single_machine, dry_run=dry_run,
+            notes=done.notes,
+        )  # fmt: skip
 
     async def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairResult:
         """Bring everything up to the copies asked, now, without grace and rate, and wait until it is done; with
@@ -248,10 +275,26 @@ class AsyncCluster:
         mended = await steward.look(progress or Progress(), dry_run=dry_run, at_once=True)
         return repair_result(mended, self.session.membership.view, dry_run=dry_run)
 
+    async def scrub(self, node: str | None = None, *, progress: Progress | None = None) -> ScrubResult:
+        """Let every node, or `node` alone, read back all it holds, now and without a rate; then make again at once what
+        was damaged. See `roost.client.scrubbing.scrub` for errors."""
+        progress = progress or Progress()
+        return await scrub(self.session, node, progress, lambda: self.repair(progress=progress))
+
     async def nodes(self) -> Sequence[NodeRow]:
         """Every storage node, each asked now."""
         await self.session.peers.survey(enough=TWO)
         return await node_rows(self.session)
+
+    async def drain(
+        self, node: str, *, cancel: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> DrainResult:
+        """Empty a node (its name, its id or the start of it) and let it leave; see `roost.client.members.drain`."""
+        return await drain(self.session, node, cancel=cancel, dry_run=dry_run, progress=progress or Progress())
+
+    async def forget(self, node: str, *, force: bool = False) -> ForgetResult:
+        """Strike a dead node off; see `roost.client.members.forget`."""
+        return await forget(self.session, node, force=force)
 
     async def status(self) -> ClusterStatus:
         """Everything at one look; the health of each newest version is asked now."""
@@ -287,10 +330,13 @@ def _destination(to: Path) -> Path:
     return dest
 
 
+def _moment(seconds: int | None) -> str | None:
+    return rfc3339(seconds) if seconds is not None else None
+
+
 def _row(listed: Listed) -> ListedRow:
     return ListedRow(
         name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=rfc3339(listed.stored_at),
-        health=str(listed.health), health_at=rfc3339(listed.health_at) if listed.health_at is not None else None,
-        verified_at=rfc3339(listed.verified_at) if listed.verified_at is not None else None,
-        redundancy=listed.redundancy,
+        health=str(listed.health), health_at=_moment(listed.health_at), verified_at=_moment(listed.verified_at),
+        redundancy=listed.redundancy, removed_at=_moment(listed.removed_at), kept_until=_moment(listed.kept_until),
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """What the front door answers: one value an operation, its fields named as in the JSON that scripts rely on."""
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from roost.checkpoints.progress import Progress as Progress  # part of the front door
 
@@ -29,7 +30,7 @@ class StoreResult:
 @dataclass(frozen=True, slots=True)
 class GatherResult:
     """`path` is absolute: the file, or the folder. `complete` is False when so many members were unreachable that a
-    newer version may exist."""
+    newer version may exist; `repaired` counts damaged copies that were made again from good ones."""
 
     name: str
     version: str
@@ -40,11 +41,13 @@ class GatherResult:
     complete: bool
     already_there: bool
     notes: tuple[str, ...]
+    repaired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRow:
-    """One version. Times are RFC 3339 in UTC."""
+    """One version. Times are RFC 3339 in UTC. The last two are of a removed version: it can be brought back at least
+    until `kept_until`, for the nodes count running time only."""
 
     name: str
     version: str
@@ -54,6 +57,8 @@ class ListedRow:
     health_at: str | None
     verified_at: str | None
     redundancy: str
+    removed_at: str | None = None
+    kept_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,18 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
-    """One distinct object: its id in hex, its bytes at rest, and the names of the nodes that have it."""
+    """One distinct object: its id in hex, its bytes at rest, the names of the nodes that have it, and by name when
+    each of them last knew its copy to be good."""
 
     id: str
     bytes: int
     nodes: tuple[str, ...]
+    verified_at: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One version in full."""
+    """One version in full. `verified_at` is the oldest time at which any copy of it was last verified."""
 
     name: str
     version: str
@@ -104,7 +111,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` found of one version. `damaged` are (object id in hex, node name)."""
+    """What `verify` found of one version. `damaged` are (object id in hex, node name); `verified_at` is as that of
+    `Shown`."""
 
     name: str
     version: str
@@ -113,27 +121,68 @@ class Verdict:
     damaged: tuple[tuple[str, str], ...]
     deep: bool
     notes: tuple[str, ...]
+    verified_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FreedRow:
+    """What a node freed when it was asked to: objects and bytes; `waiting` says what has to wait and why, `problem` why
+    it freed nothing."""
+
+    name: str
+    objects: int
+    bytes: int
+    waiting: tuple[str, ...]
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveResult:
-    """What was removed, and by whom that is known already."""
+    """What was removed, and by whom that is known already; for `keep_s` seconds of the nodes' running time it can be
+    brought back. `freed` is what the nodes made of it, when it was to be freed at once. Of a dry run: `chunks` with
+    `chunk_bytes` (of one copy) are named by no other version."""
 
     removed: tuple[tuple[str, str], ...]
     nodes: tuple[str, ...]
     everywhere: bool
     dry_run: bool
+    keep_s: int = 0
+    chunks: int = 0
+    chunk_bytes: int = 0
+    freed: tuple[FreedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UndeleteResult:
+    """The removed version `removed` is back as `version`, or (`unchanged`) was what the newest one is. `nodes` are the
+    names of those that hold its record and what was counted on them. Of a dry run: what would be; `copies` are those
+    that are there."""
+
+    name: str
+    removed: str
+    version: str
+    unchanged: bool
+    bytes: int
+    copies: int
+    degraded: bool
+    nodes: tuple[str, ...]
+    seconds: float
+    single_machine: bool
+    dry_run: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RepairRow:
-    """One copy made or to be made: object id in hex, bytes, the names of the nodes, and why."""
+    """One copy to be made: object id in hex, bytes, the names of the nodes, and why, in a word (short, leaving or
+    home) and in words."""
 
     id: str
     bytes: int
     source: str
     target: str
     reason: str
+    work: str = "short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +200,35 @@ class RepairResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubRow:
+    """What one node read back: objects, bytes (of records too), the ids of what was damaged in hex, and why it did not
+    come to the end; empty when it did."""
+
+    id: str
+    name: str
+    objects: int
+    bytes: int
+    damaged: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubResult:
+    """What a scrub found, by node, and what became of it: `copies` were made again, `short` objects still lack some;
+    `lost` are (name, version) of which some object has no copy left."""
+
+    nodes: tuple[ScrubRow, ...]
+    copies: int
+    short: int
+    lost: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One storage node. `home` and `pid` only when it is on this machine; `problem` says why it is not alive."""
+    """One storage node. `home` and `pid` only when it is on this machine; `problem` says why it is not alive, or what
+    is wrong with it although it is. `damaged_total` copies were found bad since it started, `quarantined` files lie in
+    its quarantine; `scrub` and `collection` say how these stand, in words. None and empty when it does not answer."""
 
     id: str
     name: str
@@ -163,6 +239,41 @@ class NodeRow:
     bytes_used: int | None
     bytes_free: int | None
     problem: str
+    damaged_total: int | None = None
+    quarantined: int | None = None
+    scrub: str = ""
+    collection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """How far a drain is. `state` is that of the node: left, draining or (`--cancel`) staying. `copies` were made by
+    this command, `plan` is what is still, or with a dry run would be, to do; `objects_left` of `bytes_left` bytes are
+    not yet kept by enough others; `reason` says why it has not left, `full` whether for lack of space."""
+
+    id: str
+    name: str
+    state: str
+    copies: int
+    bytes: int
+    objects_left: int
+    bytes_left: int
+    plan: tuple[RepairRow, ...]
+    reason: str
+    full: bool
+    dry_run: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResult:
+    """A node that was struck off; `endangered` are the (name, version) that have fewer copies than asked without it,
+    `nodes` the names of those that know already."""
+
+    id: str
+    name: str
+    endangered: tuple[tuple[str, str], ...]
+    nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

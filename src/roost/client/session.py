@@ -18,6 +18,7 @@ from roost.core.errors import RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.disk.port import Disk
+from roost.net.contacts import Contacts
 from roost.net.link import Link
 from roost.net.links import Links
 from roost.net.stream import Network
@@ -28,9 +29,9 @@ from roost.security.tls import client_context, server_context
 from roost.wire.messages import PROTOCOL, PROTOCOL_MIN, Hello
 
 
-def hello_of(cluster_hash: bytes, *, authority: bytes = b"") -> Hello:
-    """How we introduce ourselves."""
-    return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority)
+def hello_of(cluster_hash: bytes, *, authority: bytes = b"", instance: bytes = b"") -> Hello:
+    """How we introduce ourselves; `instance` is that of a process which serves."""
+    return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority, instance)
 
 
 def dialable(membership: Membership, remembered: Remembered, identity: Identity, node: NodeId) -> list[Address]:
@@ -87,9 +88,11 @@ class Session:
 
 
 async def open_session(
-    runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None
-) -> Session:
-    """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet."""
+    runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None, *,
+    instance: bytes = b"", contacts: Contacts | None = None,
+) -> Session:  # fmt: skip
+    """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet. `instance` and
+    `contacts` are of a process that serves."""
     membership = Membership(identity.authority)
     records = Catalogue(catalogue, runtime, check=membership.check, added=membership.learn)
     await records.open()
@@ -98,9 +101,11 @@ async def open_session(
     links = Links(
         runtime,
         network,
-        hello=hello_of(identity.cluster_hash),
+        hello=hello_of(identity.cluster_hash, instance=instance),
         resolve=lambda node: dialable(membership, remembered, identity, node),
         worked=remembered.worked,
+        refuse=lambda peer: membership.refuse_revoked(peer.fingerprint),
+        contacts=contacts,
     )
     peers = Peers(runtime, links, lambda: membership.view, records, remembered.nodes)
     return Session(runtime, network, identity, membership, records, remembered, links, peers)

@@ -1,9 +1,16 @@
-"""Record exchange: two peers compare digests of their record sets and send each other what differs."""
+"""Record exchange: two peers compare digests of their record sets and send each other what differs.
+
+Exchanges that one process has with many peers at once share their work: a record that one of them is fetching is left
+to it, and fetched from another peer only when it does not come.
+"""
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from roost.cluster.arrivals import LARGE_BYTES_MIN, Arrival
 from roost.cluster.records import BUCKET_DIGEST_BYTES, BUCKETS, RecordSet
 from roost.core.errors import Damaged, NotFound, ProtocolError, RoostError, Unreachable, first_of
 from roost.core.ids import NodeId, RecordId
@@ -14,17 +21,20 @@ from roost.wire.fields import RECORD_BYTES_MAX, RECORD_IDS_BODY_MAX, join_ids, s
 from roost.wire.messages import Digests, GetRecord, PutRecord, RecordDigests, RecordIds, RecordKept, Sending
 
 RECEIVED_AT_ONCE = 2
-AT_ONCE = 8
-"""Records under way at once in one exchange; a manifest may have 64 MiB, so there are few."""
+AT_ONCE = 4
+"""Records under way at once in one exchange."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What one exchange moved, and how many records could not be (of an unknown kind, damaged there)."""
+    """What one exchange moved, how many records could not be (of an unknown kind, damaged there), how many of those
+    that the peer named are not here for all that, and how many of ours the peer did not take."""
 
     fetched: int
     sent: int
     refused: int
+    lacking: int = 0
+    unsent: int = 0
 
 
 def record_handlers(records: RecordSet, *, changed: Callable[[], None]) -> Handlers:
@@ -78,9 +88,10 @@ async def exchange(links: Links, node: NodeId, records: RecordSet) -> Exchanged:
         return Exchanged(0, 0, 0)
     there = await _ids_there(links, node, differing)
     here = set(records.ids(differing))
-    fetched = await _each(sorted(there - here), lambda record: fetch(links, node, record, records))
-    sent = await _each(sorted(here - there), lambda record: _send(links, node, record, records))
-    return Exchanged(fetched[0], sent[0], fetched[1] + sent[1])
+    fetched = await _each(_Wanted(there - here, records), lambda record: fetch(links, node, record, records))
+    sent = await _each(_Wanted(here - there), lambda record: _send(links, node, record, records))
+    lacking = sum(record not in records for record in there)
+    return Exchanged(fetched[0], sent[0], fetched[1] + sent[1], lacking, sent[1])
 
 
 async def _ids_there(links: Links, node: NodeId, buckets: list[int]) -> set[RecordId]:
@@ -94,43 +105,128 @@ async def _ids_there(links: Links, node: NodeId, buckets: list[int]) -> set[Reco
     return {RecordId(i) for i in ids if i[0] in wanted}
 
 
-async def fetch(links: Links, node: NodeId, record: RecordId, records: RecordSet) -> None:
-    """Fetch one record from `node` and keep it. Damaged when the bytes are not what the id says."""
-    sink = BytesSink(RECORD_BYTES_MAX)
-    await links.call(node, GetRecord(record), sink=sink, bulk=True)
-    await records.add(sink.data())
-    if record not in records:
-        raise Damaged(f"node {node[:8]} sent other bytes for record {record.hex()[:12]}")
+class _Wanted:
+    """The records that one exchange still has to move, in order; those on their way by another exchange come last, and
+    those that came meanwhile not at all."""
+
+    def __init__(self, ids: set[RecordId], records: RecordSet | None = None) -> None:
+        self._ids = deque(sorted(ids))
+        self._later: deque[RecordId] = deque()
+        self._records = records
+
+    def next(self) -> RecordId | None:
+        """The next one; None when there is none."""
+        while self._ids:
+            record = self._ids.popleft()
+            if self._records is None or (record not in self._records and record not in self._records.arrivals):
+                return record
+            self._later.append(record)
+        while self._later:
+            record = self._later.popleft()
+            if self._records is None or record not in self._records:
+                return record
+        return None
 
 
-async def _send(links: Links, node: NodeId, record: RecordId, records: RecordSet) -> None:
+async def fetch(links: Links, node: NodeId, record: RecordId, records: RecordSet) -> bool:
+    """Have one record here: from `node`, unless another exchange of this process brings it first; then False.
+    Damaged when the bytes are not what the id says."""
+    while record not in records:
+        await records.arrivals.turn(record)
+        if record in records:
+            return False
+        with records.arrivals.begin(record) as arrival:
+            await _bring(links, node, record, records, arrival)
+        if record not in records:
+            raise Damaged(f"node {node[:8]} sent other bytes for record {record.hex()[:12]}")
+        return True
+    return False
+
+
+async def _bring(links: Links, node: NodeId, record: RecordId, records: RecordSet, arrival: Arrival) -> None:
+    """Receive the record and keep it. One that turns out to be large is let go of and received anew when there is a
+    place for it, because a peer that sends is not kept waiting."""
+
+    async def bring(bytes_max: int) -> None:
+        sink = _RecordSink(arrival, bytes_max)
+        await links.call(node, GetRecord(record), sink=sink, bulk=True)
+        arrival.waiting = True
+        await records.add(sink.data())
+
+    with contextlib.suppress(_Large):
+        await bring(LARGE_BYTES_MIN)
+        return
+    arrival.waiting = True
+    async with records.arrivals.large:
+        arrival.waiting = False
+        await bring(RECORD_BYTES_MAX)
+
+
+class _Large(RoostError):
+    """More is coming than was thought."""
+
+
+class _RecordSink:
+    """Collects a record; `_Large` when it is longer than `bytes_max`, unless no record may be."""
+
+    def __init__(self, arrival: Arrival, bytes_max: int) -> None:
+        self._arrival = arrival
+        self._left = bytes_max
+        self._large = bytes_max < RECORD_BYTES_MAX
+        self._into = BytesSink(bytes_max)
+
+    async def take(self, length: int) -> memoryview:
+        if self._large and length > self._left:
+            raise _Large("a large record")
+        return await self._into.take(length)
+
+    async def give(self, received: memoryview) -> None:
+        self._left -= len(received)
+        self._arrival.received += len(received)
+        await self._into.give(received)
+
+    def data(self) -> bytes:
+        return self._into.data()
+
+
+async def _send(links: Links, node: NodeId, record: RecordId, records: RecordSet) -> bool:
     data = await records.get(record)
-    await links.call(node, PutRecord(len(data)), body=Body.of(data), bulk=True)
+    if len(data) <= LARGE_BYTES_MIN:
+        await links.call(node, PutRecord(len(data)), body=Body.of(data), bulk=True)
+        return True
+    del data
+    async with records.arrivals.large:
+        data = await records.get(record)
+        await links.call(node, PutRecord(len(data)), body=Body.of(data), bulk=True)
+    return True
 
 
-async def _each(ids: list[RecordId], move: Callable[[RecordId], Awaitable[None]]) -> tuple[int, int]:
-    """Move all `ids`, a few at once; (moved, refused). Unreachable ends the whole."""
-    places = asyncio.Semaphore(AT_ONCE)
+async def _each(wanted: _Wanted, move: Callable[[RecordId], Awaitable[bool]]) -> tuple[int, int]:
+    """Move all that is `wanted`, a few at once; how many `move` moved, and how many could not be. Unreachable ends the
+    whole."""
+    moved, refused = 0, 0
 
-    async def one(record: RecordId) -> bool:
-        async with places:
+    async def work() -> None:
+        nonlocal moved, refused
+        while (record := wanted.next()) is not None:
             try:
-                await move(record)
+                came = await move(record)
             except (Unreachable, ProtocolError):
                 raise
             except NotFound:
-                return True  # gone meanwhile: nothing to move
+                continue  # gone meanwhile: nothing to move
             except RoostError:
-                return False
-            return True
+                refused += 1
+            else:
+                moved += came
 
     broken: RoostError | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(record)) for record in ids]
+            for _ in range(AT_ONCE):
+                group.create_task(work())
     except* RoostError as errors:
         broken = first_of(errors)
     if broken is not None:
         raise broken
-    moved = sum(task.result() for task in tasks)
-    return moved, len(ids) - moved
+    return moved, refused

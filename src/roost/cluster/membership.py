@@ -3,12 +3,21 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from roost.codec.records import ABOUT_MEMBERS, MemberRecord, Record, Revoked, Standing, member_signing_bytes
+from roost.codec.records import (
+    ABOUT_MEMBERS,
+    MemberRecord,
+    Record,
+    Revoked,
+    SealedAuthority,
+    Standing,
+    member_signing_bytes,
+)
 from roost.core.cluster import Address, Member, View
 from roost.core.errors import NotAdmitted
 from roost.core.ids import MachineId, NodeId
 from roost.security.authority import check_issued, fingerprint
 from roost.security.identity import Identity, verify_signature
+from roost.security.recovery import check_sealed
 
 
 def check_member(record: MemberRecord, authority: bytes) -> None:
@@ -78,12 +87,15 @@ class Membership:
         self._records: dict[bytes, Record] = {}
         self._newest: dict[str, tuple[int, bytes, MemberRecord]] = {}
         self._standings: dict[str, tuple[int, bytes, Standing]] = {}
+        self._revoked: set[bytes] = set()
         self.view = View(())
 
     def check(self, record: Record) -> None:
         """What a record set asks before it keeps a record."""
         if isinstance(record, MemberRecord):
             check_member(record, self._authority)
+        elif isinstance(record, SealedAuthority):
+            check_sealed(record, self._authority)
 
     def learn(self, record_id: bytes, record: Record) -> None:
         """Take a checked record into the view; only those about members matter here."""
@@ -94,6 +106,8 @@ class Membership:
             _take_newer(self._newest, record_id, record)
         elif isinstance(record, Standing):
             _take_newer(self._standings, record_id, record)
+        elif isinstance(record, Revoked):
+            self._revoked.add(record.fingerprint)
         before, self.view = self.view, fold(self._records.items())
         if self.changed is not None and self.view != before:
             self.changed(self.view)
@@ -110,10 +124,15 @@ class Membership:
 
     def is_revoked(self, certificate_fingerprint: bytes) -> bool:
         """Whether a certificate (SHA-256 of its DER) is of no use any more."""
-        return any(
-            isinstance(record, Revoked) and record.fingerprint == certificate_fingerprint
-            for record in self._records.values()
-        )
+        return certificate_fingerprint in self._revoked
+
+    def refuse_revoked(self, certificate_fingerprint: bytes | None) -> None:
+        """NotAdmitted for whoever shows a revoked certificate; None is a stranger's, who has none."""
+        if certificate_fingerprint is not None and self.is_revoked(certificate_fingerprint):
+            raise NotAdmitted(
+                "this machine was struck off the cluster: its certificate is revoked",
+                hint="join again with a token, in a new home: roost join TOKEN --home DIR",
+            )
 
     def addresses(self, node_id: NodeId) -> tuple[Address, ...]:
         """Where a member said that it listens."""

@@ -5,12 +5,14 @@ coordinator's and the clients' set is the SQLite catalogue.) A record is checked
 canonical, and what must be signed is signed.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from roost.codec.records import KINDS_ABOUT_MEMBERS, Record, decode_record, kind_of, record_id
+from roost.cluster.arrivals import Arrivals
+from roost.codec.records import KINDS, KINDS_ABOUT_MEMBERS, Record, decode_record, kind_of, record_id
 from roost.core.errors import Damaged, DiskFault, Failed, NotFound, Unsupported
 from roost.core.ids import RecordId
 from roost.core.runtime import Runtime
@@ -21,6 +23,8 @@ from roost.wire.fields import RECORD_BYTES_MAX
 BUCKETS = 256
 BUCKET_DIGEST_BYTES = 8
 QUARANTINE = "quarantine"
+WANTED_MAX = 100_000
+"""How many records are remembered that ought to be here; as much as there can be of manifests."""
 
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z][a-z0-9-]*\Z")
 """A record's file, also of a kind that only another release knows."""
@@ -35,6 +39,11 @@ Added = Callable[[RecordId, Record], None]
 
 class RecordSet(Protocol):
     """Records by id. `add` is durable on return."""
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What record exchange is bringing here now."""
+        ...
 
     def digests(self) -> bytes:
         """256 times 8 bytes: per first byte of the ids, a digest of the sorted ids; zeros for an empty bucket."""
@@ -101,7 +110,11 @@ class DiskRecords:
         self._check = check
         self._added = added
         self._index = BucketIndex()
+        self.arrivals = Arrivals()
         self._kinds: dict[bytes, str] = {}
+        self._wanted: set[RecordId] = set()
+        self._unknown: set[RecordId] = set()
+        self._damaged_total = 0
 
     async def open(self) -> None:
         """Read the names, and the member records; what a killed process renamed but did not sync is durable before it
@@ -110,22 +123,33 @@ class DiskRecords:
         await self._runtime.in_thread(make_directory_durably, self._disk, self.DIRECTORY)
         await self._runtime.in_thread(sweep_temporaries, self._disk, self.DIRECTORY)
         await self._runtime.in_thread(self._disk.sync_directory, self.DIRECTORY)
-        for name, _ in await self._runtime.in_thread(self._disk.list, self.DIRECTORY):
-            if not _NAME.match(name):
-                continue
-            digest, _, kind = name.partition(".")
-            record = RecordId(bytes.fromhex(digest))
+        for record, kind in await self._runtime.in_thread(self._names, self.DIRECTORY):
             self._remember(record, kind)
             if kind in KINDS_ABOUT_MEMBERS:
                 await self._learn(record)
+            elif kind not in KINDS:
+                self._unknown.add(record)
+        for record, _ in await self._runtime.in_thread(self._names, QUARANTINE):
+            self._want(record)
+
+    def _names(self, directory: str) -> list[tuple[RecordId, str]]:
+        """The records in a directory, which need not exist, by name, with their kinds."""
+        try:
+            names = [name for name, _ in self._disk.list(directory) if _NAME.match(name)]
+        except NotFound:
+            return []
+        parts = [name.partition(".") for name in names]
+        return [(RecordId(bytes.fromhex(digest)), kind) for digest, _, kind in parts]
 
     async def _learn(self, record: RecordId) -> None:
         try:
             self._added(record, decode_record(await self.get(record)))
-        except (Damaged, Unsupported):
-            return  # set aside already; or of a newer release, and kept for it
+        except Damaged:
+            return  # set aside already
+        except Unsupported:
+            self._unknown.add(record)  # of a newer release, and kept for it
         except DiskFault:
-            self._forget(record)
+            self._lose(record)
 
     def _remember(self, record: RecordId, kind: str) -> None:
         self._index.add(record)
@@ -148,22 +172,73 @@ class DiskRecords:
         wanted = kind_of(kind)
         return [RecordId(record) for record, kind in sorted(self._kinds.items()) if kind == wanted]
 
+    async def of_kind(self, kind: type) -> list[bytes]:
+        """All records of one kind that can be read, by id. For kinds of which there are few and small ones."""
+        found: list[bytes] = []
+        for record in self.ids_of(kind):
+            with contextlib.suppress(Damaged, DiskFault, NotFound):
+                found.append(await self.get(record))
+        return found
+
+    @property
+    def wanted(self) -> frozenset[RecordId]:
+        """The records that ought to be here and are not: that were found damaged, or could not be read, and are not
+        back; and those that a peer offered and this release does not know. Who decides from all records waits."""
+        return frozenset(self._wanted)
+
+    @property
+    def unknown(self) -> frozenset[RecordId]:
+        """The records here of a kind or format that this release does not know."""
+        return frozenset(self._unknown)
+
+    def _want(self, record: RecordId) -> None:
+        if record not in self._index and len(self._wanted) < WANTED_MAX:
+            self._wanted.add(record)
+
     def _path(self, record: RecordId) -> str:
         return f"{self.DIRECTORY}/{record.hex()}.{self._kinds[record]}"
 
+    @property
+    def damaged_total(self) -> int:
+        """Records found bad, and readings that the disk refused, since this process started."""
+        return self._damaged_total
+
     async def get(self, record: RecordId) -> bytes:
+        return await self._fetch(record, from_disk=False)
+
+    async def read_back(self, record: RecordId) -> int:
+        """As `get`, but from the disk itself and not from what the system keeps of it in memory; the record's length.
+        Raises DiskFault, and keeps the record, when the disk does not give it out."""
+        return len(await self._fetch(record, from_disk=True))
+
+    def give_up(self, record: RecordId) -> None:
+        """Take a record that the disk does not give out for damaged, so that record exchange brings it again; it then
+        takes the place of the file."""
+        self._lose(record)
+
+    async def _fetch(self, record: RecordId, *, from_disk: bool) -> bytes:
         if record not in self._index:
             raise NotFound(f"record {record.hex()[:12]} is not here")
-
+        path = self._path(record)
         try:
-            data = await self._runtime.in_thread(self._read, record, self._path(record))
+            if from_disk:
+                await self._runtime.in_thread(self._drop_cache, path)
+            data = await self._runtime.in_thread(self._read, record, path)
         except NotFound:
-            self._forget(record)
+            self._lose(record)
+            raise
+        except DiskFault:
+            self._damaged_total += 1
             raise
         if data is None:
-            self._forget(record)
+            self._damaged_total += 1
+            self._lose(record)
             raise Damaged(f"record {record.hex()[:12]} is damaged here", hint="record exchange brings it again")
         return data
+
+    def _drop_cache(self, path: str) -> None:
+        with contextlib.closing(self._disk.open_read(path)) as file:
+            file.drop_cache(0, file.info().size)
 
     def _read(self, record: RecordId, path: str) -> bytes | None:
         """The record's bytes; None when they were wrong, and the file is in quarantine now."""
@@ -174,9 +249,10 @@ class DiskRecords:
         rename_durably(self._disk, path, f"{QUARANTINE}/{path.rpartition('/')[2]}")
         return None
 
-    def _forget(self, record: RecordId) -> None:
+    def _lose(self, record: RecordId) -> None:
         self._index.discard(record)
         self._kinds.pop(record, None)
+        self._want(record)
 
     async def add(self, data: bytes) -> bool:
         if len(data) > RECORD_BYTES_MAX:
@@ -184,7 +260,11 @@ class DiskRecords:
         record = await self._runtime.in_thread(record_id, data)
         if record in self._index:
             return False
-        decoded = await self._runtime.in_thread(decode_record, data)
+        try:
+            decoded = await self._runtime.in_thread(decode_record, data)
+        except Unsupported:
+            self._want(record)
+            raise
         self._check(decoded)
         kind = kind_of(type(decoded))
         path = f"{self.DIRECTORY}/{record.hex()}.{kind}"
@@ -192,5 +272,6 @@ class DiskRecords:
         if record in self._index:
             return False
         self._remember(record, kind)
+        self._wanted.discard(record)
         self._added(record, decoded)
         return True

@@ -132,6 +132,9 @@ _DECODERS: dict[str, msgspec.msgpack.Decoder[Record]] = {
     "revoked": msgspec.msgpack.Decoder(Revoked),
     "sealed-authority": msgspec.msgpack.Decoder(SealedAuthority),
 }
+KINDS = frozenset(_DECODERS)
+"""The kinds that this release knows."""
+
 _KIND = re.compile(rb"(?:[\x80-\x8f]|\xde[\x00-\xff]{2})\xa4kind([\xa1-\xbf])")
 _FORMAT = re.compile(rb"\xa6format([\x01-\x7f])")
 _HEAD_BYTES_MAX = 64

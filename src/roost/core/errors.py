@@ -20,6 +20,16 @@ class Failed(RoostError):
     """Something on this machine or in this checkpoint prevents the operation."""
 
 
+class Endangers(RoostError):
+    """What was asked would leave checkpoints, each a ``NAME@VERSION``, with fewer copies than asked."""
+
+    code = "endangers"
+
+    def __init__(self, message: str, *, hint: str = "", checkpoints: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.checkpoints = checkpoints
+
+
 class UsageError(RoostError):
     """The command or an argument is wrong."""
 
@@ -64,11 +74,22 @@ class NotAdmitted(RoostError):
     exit_code = 7
 
 
+class Refused(NotAdmitted):
+    """A peer refuses this very process: its key is in use by another process, or its certificate was revoked."""
+
+    code = "refused"
+
+
 class NoSpace(RoostError):
-    """A disk would fall below its reserve, or the cluster is full."""
+    """A disk would fall below its reserve, or the cluster is full. `bytes_missing` is about how many more are needed;
+    None where nobody knows."""
 
     code = "no-space"
     exit_code = 8
+
+    def __init__(self, message: str, *, hint: str = "", bytes_missing: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.bytes_missing = bytes_missing
 
 
 class Busy(RoostError):
@@ -111,7 +132,7 @@ BY_CODE: dict[str, type[RoostError]] = {
     error.code: error
     for error in (
         Failed, UsageError, NotFound, Damaged, Unreachable, NotAdmitted, NoSpace, Busy, DiskFault, ProtocolError,
-        Unsupported,
+        Unsupported, Refused,
     )
 }  # fmt: skip
 """How an error that crossed the wire becomes an exception again; an unknown code becomes `Failed`."""

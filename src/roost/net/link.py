@@ -10,6 +10,7 @@ from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.body import Body, Sink
 from roost.net.channel import Channel
+from roost.net.contacts import Contact
 from roost.net.stream import Network, Stream
 from roost.wire.connection import (
     AnswerReceived,
@@ -76,6 +77,8 @@ class Link:
         self._work = asyncio.Event()
         self._freed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.contact: Contact | None = None
+        """Told of all that comes, once whoever dialled knows the peer for a process that serves."""
 
     @classmethod
     async def open(
@@ -226,6 +229,8 @@ class Link:
                 event = await self._channel.next_event(sink_of, self._sink_failed)
                 if self._channel.connection.may_request:
                     self._freed.set()  # also by the last frame of a request that was given up, which is no event
+                if self.contact is not None:
+                    self.contact.heard()
                 if event is not None:
                     self._dispatch(event)
         except RoostError as error:
@@ -336,6 +341,8 @@ class Link:
         if self._error is None:
             self._error = error
         self._channel.stream.abort()
+        if self.contact is not None:
+            self.contact.end()
         if not self._greeted.done():
             self._greeted.set_exception(self._error)
             self._greeted.exception()

@@ -8,12 +8,13 @@ import stamina
 import stamina.instrumentation
 
 from roost.core.cluster import Address
-from roost.core.errors import NotAdmitted, RoostError, Unreachable
+from roost.core.errors import NotAdmitted, Refused, RoostError, Unreachable
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.body import Body, Sink
+from roost.net.contacts import Contacts
 from roost.net.link import Link
-from roost.net.stream import Network
+from roost.net.stream import Network, Peer
 from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
 
 BULK_LINKS_MAX = 4
@@ -25,6 +26,7 @@ stamina.instrumentation.set_on_retry_hooks([])
 
 Resolve = Callable[[NodeId], Sequence[Address]]
 Worked = Callable[[NodeId, Address], None]
+Refuse = Callable[[Peer], None]
 
 
 @dataclass(slots=True)
@@ -49,17 +51,21 @@ class Links:
 
     `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered, in a thread, for
     it may write that down. Requests with a body to or fro go over an exclusive bulk link (`bulk=True`), so that no
-    transfer delays the small ones.
+    transfer delays the small ones. `refuse` looks at who answered and may raise NotAdmitted; `contacts`, of a process
+    that serves, hear of all that comes.
     """
 
     def __init__(
-        self, runtime: Runtime, network: Network, *, hello: Hello, resolve: Resolve, worked: Worked | None = None
-    ) -> None:
+        self, runtime: Runtime, network: Network, *, hello: Hello, resolve: Resolve, worked: Worked | None = None,
+        refuse: Refuse | None = None, contacts: Contacts | None = None,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._network = network
         self._hello = hello
         self._resolve = resolve
         self._worked = worked
+        self._refuse = refuse
+        self._contacts = contacts
         self._telling = asyncio.Lock()
         self._peers: dict[NodeId, _PeerLinks] = {}
         self._closed = False
@@ -77,12 +83,24 @@ class Links:
             return await self._call_bulk(node, request, body, sink)
         link, fresh = await self._control(node)
         try:
-            return await link.call(request, body=body, sink=sink)
+            return await self._ask(node, link, request, body, sink)
         except Unreachable:
             if fresh or link.usable or body is not None or sink is not None:
                 raise
         link, _ = await self._control(node)
-        return await link.call(request)
+        return await self._ask(node, link, request, None, None)
+
+    async def _ask(
+        self, node: NodeId, link: Link, request: AnyRequest, body: Body | None, sink: Sink | None
+    ) -> AnyAnswer:
+        """One call on `link`. A refusal of us holds for the whole link, and the next one may be welcome."""
+        try:
+            return await link.call(request, body=body, sink=sink)
+        except Refused as error:
+            link.abort()
+            if self._contacts is not None and self._contacts.refused_us is not None:
+                self._contacts.refused_us(node, error)
+            raise NotAdmitted(error.message, hint=error.hint) from error
 
     async def _call_bulk(self, node: NodeId, request: AnyRequest, body: Body | None, sink: Sink | None) -> AnyAnswer:
         peer = self._peer(node)
@@ -95,7 +113,7 @@ class Links:
                 link = await self._dial(node, peer, exclusive=True)
             peer.busy.add(link)
             try:
-                return await link.call(request, body=body, sink=sink)
+                return await self._ask(node, link, request, body, sink)
             finally:
                 peer.busy.discard(link)
                 if link.usable and not self._closed:
@@ -173,7 +191,12 @@ class Links:
                 continue
             try:
                 self._require_open()
-            except Unreachable:
+                self._meet(link)
+            except Refused as refused:
+                link.abort()
+                error = NotAdmitted(refused.message, hint=refused.hint)
+                continue  # the one that we know may answer at another address
+            except RoostError:
                 link.abort()
                 raise
             if peer.worked != address:
@@ -183,6 +206,24 @@ class Links:
                         await self._runtime.in_thread(self._worked, node, address)
             return link
         raise error
+
+    def _meet(self, link: Link) -> None:
+        """Look at who answered. Refused when it is not the process that we know, NotAdmitted when it is no member."""
+        if self._refuse is not None:
+            self._refuse(link.stream.peer)
+        if self._contacts is not None:
+            link.contact = self._contacts.meet(link.stream.peer, link.server_hello.instance, drop=link.abort)
+
+    def review(self) -> None:
+        """Break the links to peers that `refuse` does not let pass any more."""
+        if self._refuse is None:
+            return
+        for peer in self._peers.values():
+            for link in [*peer.idle, *peer.busy, *([peer.control] if peer.control else [])]:
+                try:
+                    self._refuse(link.stream.peer)
+                except NotAdmitted:
+                    link.abort()
 
     def _require_open(self) -> None:
         if self._closed:

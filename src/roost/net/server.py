@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from roost.core.cluster import Address
-from roost.core.errors import Failed, NotAdmitted, ProtocolError, RoostError, Unsupported
+from roost.core.errors import Failed, NotAdmitted, ProtocolError, Refused, RoostError, Unsupported
 from roost.core.runtime import Runtime
 from roost.net.body import Body, Sink
 from roost.net.channel import Channel
+from roost.net.contacts import Contact, Contacts
 from roost.net.link import error_of, trouble_of
 from roost.net.stream import Listener, Network, Peer, Stream
 from roost.wire.connection import (
@@ -28,7 +29,7 @@ from roost.wire.messages import AnyAnswer, AnyRequest, Hello
 
 GREETING_LIMIT_S = 5
 STRANGER_LIMIT_S = 30
-"""How long a connection of a joiner lives: enough for the one request that it may make."""
+"""How long a connection of a joiner lives, or of who is refused: enough for the one request that it may make."""
 IDLE_LIMIT_S = 300
 BODY_LIMIT_S = 10
 """How long not a byte may come of a body that was asked for."""
@@ -39,6 +40,8 @@ LOOK_EVERY_S = 1
 BUSY_EVERY_S = 1.0
 CONNECTIONS_MAX = 2048
 CONNECTIONS_PER_PEER_MAX = 64
+STRANGERS_MAX = 64
+"""Connections of peers without a certificate, all together, so that members always find a place."""
 SEE_LOG = "see that node's log"
 
 
@@ -79,16 +82,20 @@ Greeting = Callable[[Peer], Hello]
 class Server:
     """Serves connections with `handlers`, one per kind of request; kinds without one are answered *unsupported*.
 
-    `greeting` makes our Hello for a peer. `refuse` looks at a peer right after the handshake and may raise NotAdmitted.
+    `greeting` makes our Hello for a peer. `refuse` looks at a peer right after the handshake and may raise NotAdmitted;
+    `contacts`, of a process that serves, does so after the peer's hello, and hears of all that comes. Who is refused is
+    told why in answer to whatever it asks, and nothing else.
     """
 
     def __init__(
-        self, runtime: Runtime, handlers: Handlers, *, greeting: Greeting, refuse: Callable[[Peer], None] | None = None
-    ) -> None:
+        self, runtime: Runtime, handlers: Handlers, *, greeting: Greeting, refuse: Callable[[Peer], None] | None = None,
+        contacts: Contacts | None = None,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._handlers = handlers
         self._greeting = greeting
         self._refuse = refuse
+        self._contacts = contacts
         self._open: dict[Stream, str] = {}
 
     async def listen(self, network: Network, address: Address) -> Listener:
@@ -99,18 +106,31 @@ class Server:
         """Serve one connection to its end. Never raises for what the peer does."""
         who = stream.peer.node_id or stream.peer.address.host
         mine = sum(1 for other in self._open.values() if other == who)
-        if len(self._open) >= CONNECTIONS_MAX or mine >= CONNECTIONS_PER_PEER_MAX:
+        stranger = stream.peer.node_id is None
+        strangers = sum(1 for other in self._open if other.peer.node_id is None) if stranger else 0
+        if len(self._open) >= CONNECTIONS_MAX or mine >= CONNECTIONS_PER_PEER_MAX or strangers >= STRANGERS_MAX:
             stream.abort()
             return
         self._open[stream] = who
+        served = _Served(self._runtime, stream, self._handlers, self._greeting(stream.peer), self._contacts)
         try:
-            if self._refuse is not None:
-                self._refuse(stream.peer)
-            await _Served(self._runtime, stream, self._handlers, self._greeting(stream.peer)).run()
-        except NotAdmitted:
-            pass  # by `refuse`; all that happens later is dealt with there
+            served.refusal = self._refusal(stream.peer)
+            await served.run()
         finally:
             self._open.pop(stream, None)
+            stream.abort()
+
+    def _refusal(self, peer: Peer) -> Refused | None:
+        if self._refuse is not None:
+            try:
+                self._refuse(peer)
+            except NotAdmitted as error:
+                return Refused(error.message, hint=error.hint)
+        return None
+
+    def review(self) -> None:
+        """Break the connections of peers that `refuse` does not let pass any more."""
+        for stream in [stream for stream in self._open if self._refusal(stream.peer) is not None]:
             stream.abort()
 
     def close(self) -> None:
@@ -127,7 +147,9 @@ class Server:
 class _Served:
     """One connection while it is served."""
 
-    def __init__(self, runtime: Runtime, stream: Stream, handlers: Handlers, hello: Hello) -> None:
+    def __init__(
+        self, runtime: Runtime, stream: Stream, handlers: Handlers, hello: Hello, contacts: Contacts | None
+    ) -> None:
         self._runtime = runtime
         self._stream = stream
         self._handlers = handlers
@@ -137,6 +159,10 @@ class _Served:
         self._calls: dict[int, Call] = {}
         self._work = asyncio.Event()
         self._greeted = False
+        self._contacts = contacts
+        self._contact: Contact | None = None
+        self.refusal: Refused | None = None
+        """What the peer is told in answer to whatever it asks, when it is not let in."""
 
     async def run(self) -> None:
         try:
@@ -146,6 +172,8 @@ class _Served:
                     await self._read(group)
                 finally:
                     self._stream.abort()
+                    if self._contact is not None:
+                        self._contact.end()
                     for companion in companions:
                         companion.cancel()
                     for call in self._calls.values():
@@ -158,8 +186,10 @@ class _Served:
         await self._channel.send(lambda: self._connection.hello(self._hello))
         while True:
             event = await self._channel.next_event(self._sink_of, self._sink_failed)
+            if self._contact is not None:
+                self._contact.heard()
             if isinstance(event, HelloReceived):
-                self._greeted = True
+                self._greet(event.hello)
             elif isinstance(event, RequestReceived):
                 self._begin(group, event)
             elif isinstance(event, UnknownRequest):
@@ -167,6 +197,14 @@ class _Served:
                 await self._fail(event.request_id, error)
             elif event is not None:
                 self._on(event)
+
+    def _greet(self, hello: Hello) -> None:
+        self._greeted = True
+        if self._contacts is not None and self.refusal is None:
+            try:
+                self._contact = self._contacts.meet(self._stream.peer, hello.instance, drop=self._stream.abort)
+            except Refused as refused:
+                self.refusal = refused
 
     def _sink_of(self, request_id: int) -> Sink | None:
         call = self._calls.get(request_id)
@@ -216,6 +254,8 @@ class _Served:
 
     async def _handle(self, request_id: int, call: Call) -> None:
         try:
+            if self.refusal is not None:
+                raise self.refusal
             handler = self._handlers.get(type(call.request))
             if handler is None:
                 raise Unsupported(f"{type(call.request).__name__} is not served here", hint="see: roost nodes")
@@ -296,7 +336,8 @@ class _Served:
             silent = silent + LOOK_EVERY_S if quiet and self._awaits_body else 0
             unsent = unsent + LOOK_EVERY_S if stuck else 0
             late = age >= GREETING_LIMIT_S and not self._greeted
-            overstayed = age >= STRANGER_LIMIT_S and stream.peer.node_id is None
+            let_in = stream.peer.node_id is not None and self.refusal is None
+            overstayed = age >= STRANGER_LIMIT_S and not let_in
             if late or overstayed or idle >= IDLE_LIMIT_S or silent >= BODY_LIMIT_S or unsent >= TAKING_LIMIT_S:
                 stream.abort()
                 return

@@ -10,13 +10,17 @@ if TYPE_CHECKING:
     from roost.node.coordinator import run_coordinator
     from roost.node.daemon import run_node
     from roost.node.events import Event, Say
+    from roost.node.recovery import Recovered, new_code, recover
     from roost.node.tokens import create_token, revoke_tokens
 
-__all__ = ["Event", "Say", "create_token", "revoke_tokens", "run_coordinator", "run_node"]
+__all__ = [
+    "Event", "Recovered", "Say", "create_token", "new_code", "recover", "revoke_tokens", "run_coordinator", "run_node",
+]  # fmt: skip
 
 _PLACES = {
     "Event": "events", "Say": "events", "create_token": "tokens", "revoke_tokens": "tokens",
-    "run_coordinator": "coordinator", "run_node": "daemon",
+    "Recovered": "recovery", "new_code": "recovery", "recover": "recovery", "run_coordinator": "coordinator",
+    "run_node": "daemon",
 }  # fmt: skip
 
 

@@ -20,63 +20,51 @@ from roost.cluster.agent import Agent
 from roost.cluster.discovery import own_addresses
 from roost.cluster.exchange import record_handlers
 from roost.cluster.membership import describe_self
-from roost.codec.records import encode_record
-from roost.core.cluster import Address, View
-from roost.core.errors import Busy, NotAdmitted, NotFound
+from roost.cluster.pulse import Pulse
+from roost.codec.records import SealedAuthority, encode_record
+from roost.core.cluster import Address, NodeState, View
+from roost.core.errors import Busy, NotAdmitted, RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
+from roost.net.contacts import Contacts
 from roost.net.server import Call, Reply, Server
 from roost.net.stream import Listener, Peer
-from roost.node.admission import join_handler
+from roost.node.authority import keep_sealed, refuse_node_home, take_identity
 from roost.node.events import Event, Say, until_signalled
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
+from roost.node.strangers import stranger_handlers
 from roost.security.authority import Authority
-from roost.security.identity import Identity, NodeKey, take_machine
-from roost.security.token import TokenBook
+from roost.security.identity import Identity
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, WatchFolder, default_settings
-from roost.wire.messages import Hello, Join, Ping, Pong
+from roost.wire.messages import GetNodes, Hello, Ping, Pong
 
 LOOK_S = 1.0
+INSTANCE_BYTES = 16
 
 
 async def run_coordinator(home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say) -> None:
     """Run until SIGINT or SIGTERM; local nodes end with it then, but not when it is killed.
 
     `local` is the number of local nodes (None: as the settings say), `ready_at` how many nodes *ready* waits for
-    (None: the local ones). Makes the cluster's authority in an empty home. Busy when the home is served already.
+    (None: the local ones). Makes the cluster's authority in an empty home. Busy when the home is served already,
+    UsageError when it is a storage node's, NotAdmitted when local nodes were asked for that only the authority's key
+    could let in.
     """
     runtime = SystemRuntime()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     disk = PosixDisk(home.root)
+    await runtime.in_thread(refuse_node_home, disk, home)
     lock = await runtime.in_thread(take_home, disk, home)
     try:
-        authority, identity = await runtime.in_thread(_identity, disk, settings.cluster, say)
-        count = settings.local_nodes if local is None else local
+        found = partial(take_identity, disk, home, settings.cluster, at=int(runtime.wall()), say=say)
+        authority, identity = await runtime.in_thread(found)
         coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say)
-        await until_signalled(coordinator.run(count, count if ready_at is None else ready_at))
+        await until_signalled(coordinator.run(local, ready_at))
         say(Event("stopping", "stopped"))
     finally:
         lock.release()
-
-
-def _identity(disk: PosixDisk, cluster_name: str, say: Say) -> tuple[Authority | None, Identity]:
-    """The authority, if it is here, and this machine's identity; both made in a home that has neither."""
-    try:
-        authority: Authority | None = Authority.load(disk)
-    except NotFound:
-        authority = None
-    try:
-        return authority, Identity.load(disk)
-    except NotAdmitted:
-        if authority is None:
-            authority = Authority.create(cluster_name)
-            authority.save(disk)
-            say(Event("authority-created", f"made the cluster {cluster_name!r}", {"cluster": cluster_name}))
-        identity = Identity.found(authority, NodeKey.load_or_create(disk), machine=take_machine(disk))
-        identity.save(disk)
-        return authority, identity
 
 
 @dataclass(slots=True)
@@ -102,11 +90,14 @@ class _Coordinator:
         self._identity = identity
         self._say = say
         self._begun = runtime.now()
-        self._network = member_network(runtime, identity, joiners=authority is not None)
+        self._instance = runtime.token_bytes(INSTANCE_BYTES)
+        self._contacts = Contacts(runtime)
+        self._network = member_network(runtime, identity, joiners=True)
         self._local = LocalNodes(
             runtime,
             home,
             reserve_bytes=settings.node.reserve,
+            scrub=settings.scrub,
             machine=identity.machine,
             name=(platform.node() or "node").partition(".")[0],
         )
@@ -114,19 +105,40 @@ class _Coordinator:
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
 
-    async def run(self, local: int, ready_at: int) -> None:
-        session = await open_session(self._runtime, self._network, self._disk, self._identity, self._home.catalogue)
+    async def run(self, local: int | None, ready_at: int | None) -> None:
+        count = self._settings.local_nodes if local is None else local
+        strange = await self._strange(count, asked=local is not None)
+        session = await open_session(
+            self._runtime, self._network, self._disk, self._identity, self._home.catalogue,
+            instance=self._instance, contacts=self._contacts,
+        )  # fmt: skip
         agent = Agent(
             self._runtime, session.links, session.membership, session.catalogue, own=self._identity.node_id,
             remembered=session.remembered.nodes,
         )  # fmt: skip
-        session.membership.changed = partial(self._view_changed, agent.wake)
+        steward = self._steward(session)
+        pulse = Pulse(
+            self._runtime, session.links, session.membership, self._contacts, own=self._identity.node_id,
+            on_change=partial(_node_changed, agent, steward),
+        )  # fmt: skip
         self._known = {m.node_id for m in session.membership.view.storage}
-        server = self._server(session, agent)
+        server = self._server(session, agent, pulse)
+
+        def changed(view: View) -> None:
+            self._view_changed(agent.wake, view)
+            steward.wake()
+            session.links.review()
+            server.review()
+
+        session.membership.changed = changed
         listener = await self._listen(server)
         try:
             await self._introduce(session, listener.address)
-            await self._serve(session, agent, local, ready_at)
+            await self._local.start(
+                count, self._authority, coordinator=self._identity.node_id, at=self._address, leave_out=strange
+            )
+            ready_count = count - len(strange) if ready_at is None else ready_at
+            await self._serve(session, agent, pulse, steward, ready_count)
         finally:
             self._say(Event("stopping", "stopping the local nodes" if self._local.nodes else "stopping"))
             await self._local.stop()
@@ -134,13 +146,42 @@ class _Coordinator:
             server.close()
             await session.close()
 
-    async def _serve(self, session: Session, agent: Agent, local: int, ready_at: int) -> None:
-        await self._local.start(local, self._authority, coordinator=self._identity.node_id, at=self._address)
+    async def _strange(self, count: int, *, asked: bool) -> list[int]:
+        """Which local nodes have to be left out, because only the authority's key, which is not here, could let them
+        in; told loudly. NotAdmitted when somebody `asked` for them, before anything runs."""
+        if self._authority is not None:
+            return []
+        text = "this machine does not hold the authority's key: it does all but admit machines"
+        self._say(Event("warning", f"{text}; to let it admit: roost recover CODE"))
+        strange = await self._runtime.in_thread(self._local.strange, count)
+        if strange and asked:
+            raise NotAdmitted(
+                f"local nodes {', '.join(map(str, strange))} are new, and this machine does not hold the authority's "
+                "key, which alone can let them in",
+                hint=f"run those that are in: roost start --local {strange[0] - 1}    or first, with the code "
+                "that the first start printed: roost recover CODE",
+            )
+        if strange:
+            self._say(Event("warning", f"local nodes {', '.join(map(str, strange))} are new and cannot be let in"))
+        return strange
+
+    async def _keep_sealed(self, session: Session, agent: Agent) -> None:
+        async def exchanged() -> bool:
+            met = await agent.round()
+            return not met or any(not isinstance(outcome, RoostError) for outcome in met.values())
+
+        await keep_sealed(self._runtime, self._disk, session.catalogue, exchanged=exchanged, say=self._say)
+        agent.wake()
+
+    async def _serve(self, session: Session, agent: Agent, pulse: Pulse, steward: Steward, ready_at: int) -> None:
         await session.meet_static(self._settings.discovery.peers)
         died: asyncio.Queue[LocalNode] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run())
-            group.create_task(self._steward(session).run())
+            group.create_task(pulse.run())
+            group.create_task(steward.run())
+            if self._authority is not None:
+                group.create_task(self._keep_sealed(session, agent))
             group.create_task(watch_deaths(self._runtime, self._local, died))
             group.create_task(self._tell_deaths(died))
             group.create_task(self._tell_ready(session, agent, ready_at))
@@ -152,6 +193,10 @@ class _Coordinator:
             if mended.copies:
                 text = f"repaired: {mended.copies} copies made again"
                 self._say(Event("repaired", text, {"copies": mended.copies, "bytes": mended.bytes}))
+            for emptying in mended.emptying:
+                if emptying.node in mended.left:
+                    name = next((m.name for m in session.membership.view.left if m.node_id == emptying.node), "a node")
+                    self._say(Event("node-left", f"{name} has left: it is empty", {"node": emptying.node}))
             reasons = sorted({waiting.reason for waiting in mended.plan.stuck})
             if reasons:
                 text = f"{len(mended.plan.stuck)} chunks lack copies that cannot be made now: {'; '.join(reasons)}"
@@ -160,15 +205,22 @@ class _Coordinator:
         repair = self._settings.repair
         return Steward(session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told)
 
-    def _server(self, session: Session, agent: Agent) -> Server:
-        handlers = {**record_handlers(session.catalogue, changed=agent.wake), Ping: self._ping}
-        if self._authority is not None:
-            handlers[Join] = join_handler(self._runtime, self._authority, TokenBook(self._disk))
-        return Server(self._runtime, handlers, greeting=self._greeting)
+    def _server(self, session: Session, agent: Agent, pulse: Pulse) -> Server:
+        handlers = {
+            **record_handlers(session.catalogue, changed=agent.wake),
+            **stranger_handlers(self._runtime, self._disk, partial(session.catalogue.of_kind, SealedAuthority)),
+            Ping: self._ping,
+            GetNodes: pulse.get_nodes,
+        }
+
+        def refuse(peer: Peer) -> None:
+            session.membership.refuse_revoked(peer.fingerprint)
+
+        return Server(self._runtime, handlers, greeting=self._greeting, refuse=refuse, contacts=self._contacts)
 
     def _greeting(self, peer: Peer) -> Hello:
         authority = self._identity.authority if peer.node_id is None else b""
-        return hello_of(self._identity.cluster_hash, authority=authority)
+        return hello_of(self._identity.cluster_hash, authority=authority, instance=self._instance)
 
     async def _ping(self, call: Call) -> Reply:
         return Reply(Pong(self._runtime.now() - self._begun))
@@ -191,8 +243,8 @@ class _Coordinator:
             break
         self._address = listener.address
         await self._tell_state()
-        text = f"admitting machines at {listener.address}"
-        self._say(Event("listening", text, {"address": str(listener.address)}))
+        doing = "serving" if self._authority is None else "admitting machines"
+        self._say(Event("listening", f"{doing} at {listener.address}", {"address": str(listener.address)}))
         return listener
 
     async def _introduce(self, session: Session, bound: Address) -> None:
@@ -264,3 +316,11 @@ class _Coordinator:
             await changed.wait()
             changed.clear()
             await self._runtime.sleep(LOOK_S)
+
+
+def _node_changed(agent: Agent, steward: Steward, node: NodeId, state: NodeState) -> None:
+    """A node went, came back, or found damage: the steward looks, and who is back learns what it missed."""
+    if state is not NodeState.SUSPECT:
+        steward.wake()
+    if state is NodeState.ALIVE:
+        agent.meet(node)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from roost.client.run_state import is_served, read_run_state
@@ -24,6 +25,8 @@ from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
 from roost.settings.load import parse
 from roost.settings.paths import Home
+from roost.settings.schema import Scrub, default_settings
+from roost.settings.units import format_duration, format_rate
 
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
@@ -45,22 +48,34 @@ class LocalNode:
 class LocalNodes:
     """The local nodes 1 to `count` below `home`, on loopback addresses."""
 
-    def __init__(self, runtime: Runtime, home: Home, *, reserve_bytes: int, name: str, machine: MachineId) -> None:
+    def __init__(
+        self, runtime: Runtime, home: Home, *, reserve_bytes: int, name: str, machine: MachineId,
+        scrub: Scrub = default_settings().scrub,  # noqa: B008  # frozen
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._home = home
         self._reserve_bytes = reserve_bytes
+        self._scrub = scrub
         self._name = name
         self._machine = machine
         self.nodes: list[LocalNode] = []
 
-    async def start(self, count: int, authority: Authority | None, *, coordinator: NodeId, at: Address) -> None:
-        """Take over those that run and start the others; returns when each serves its home.
+    def strange(self, count: int) -> list[int]:
+        """Which of the first `count` no cluster has admitted yet. Blocks."""
+        return [n for n in range(1, count + 1) if not (self._home.node(n).identity / "certificate.der").exists()]
+
+    async def start(
+        self, count: int, authority: Authority | None, *, coordinator: NodeId, at: Address,
+        leave_out: Collection[int] = (),
+    ) -> None:  # fmt: skip
+        """Take over those that run and start the others, but for those to `leave_out`; returns when each serves its
+        home.
 
         A home without an identity is admitted here, by the authority's key; NotAdmitted where that key is not. Failed
         names the log of a node that did not start.
         """
         reachable = Address("127.0.0.1" if at.host in ("0.0.0.0", "::") else at.host, at.port)  # noqa: S104
-        for number in range(1, count + 1):
+        for number in sorted(set(range(1, count + 1)) - set(leave_out)):
             home = self._home.node(number)
             prepared = await self._runtime.in_thread(self._prepare, home, authority, coordinator, reachable)
             if prepared is not None:
@@ -100,6 +115,7 @@ class LocalNodes:
             kept = Address("127.0.0.1", 0)
         port = kept.port if kept.port and is_free(kept) else free_port("127.0.0.1")
         text = f'node: {{listen: "127.0.0.1:{port}", reserve: {self._reserve_bytes}}}\n'
+        text += f"scrub: {{every: {format_duration(self._scrub.every_s)}, rate: {format_rate(self._scrub.rate)}}}\n"
         write_durably(disk, home.relative(home.settings), text.encode())
 
     def _spawn(self, number: int, home: Home) -> "subprocess.Popen[bytes]":

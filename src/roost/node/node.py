@@ -1,12 +1,19 @@
 """One storage node: its services, built by hand, and run as one task group until cancelled."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
 
 from roost import __version__
+from roost.checkpoints.collect import Periods
+from roost.checkpoints.collector import Collector
 from roost.checkpoints.commit import commit_handler
+from roost.checkpoints.scrub import Terms
+from roost.checkpoints.scrubber import Scrubber, scrub_handler
+from roost.chunks.condition import DiskCondition, Fault
 from roost.chunks.disk import DiskChunkStore
 from roost.chunks.pass_on import PassOn
 from roost.chunks.service import chunk_handlers
@@ -14,33 +21,49 @@ from roost.client.session import dialable, hello_of
 from roost.cluster.agent import Agent
 from roost.cluster.discovery import own_addresses
 from roost.cluster.exchange import record_handlers
+from roost.cluster.heartbeat import Rhythm
 from roost.cluster.membership import Membership, describe_self, rounded_capacity
+from roost.cluster.pulse import Pulse
 from roost.cluster.records import DiskRecords
 from roost.cluster.remembered import Remembered
-from roost.codec.records import encode_record
-from roost.core.cluster import Address, View
-from roost.core.errors import NotFound
+from roost.codec.records import MemberRecord, Record, SealedAuthority
+from roost.core.cluster import Address, NodeState, View
+from roost.core.errors import DiskFault, NotFound
+from roost.core.ids import NodeId, RecordId
 from roost.core.runtime import Runtime
-from roost.disk.durable import read_small, write_durably
+from roost.disk.durable import read_small, sweep_temporaries, write_durably
 from roost.disk.port import Disk
+from roost.disk.watched import WatchedDisk
+from roost.net.contacts import Contacts
 from roost.net.links import Links
 from roost.net.server import Call, Handlers, Reply, Server
 from roost.net.stream import Network, Peer
+from roost.node.presence import Presence
+from roost.node.strangers import stranger_handlers
+from roost.security.authority import fingerprint
 from roost.security.identity import Identity
-from roost.wire.messages import Commit, GetStatus, Hello, Ping, Pong, Status
+from roost.wire.messages import Commit, GetNodes, GetStatus, Hello, Ping, Pong, Scrub, Status
 
 STORE_ID_PATH = "identity/store"
+OWN_DIRECTORIES = ("", "identity", "state")
+INSTANCE_BYTES = 16
+STRANGERS_WITHIN_S = 2.0
+SCRUB_AS_USUAL = Terms(every_s=30 * 86_400, rate=10 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a person may choose. `capacity` 0 is the whole disk; `home` is told to peers on the same machine."""
+    """What a person may choose. `capacity` 0 is the whole disk; `home` is told to peers on the same machine; `rhythm`
+    is that of the heartbeats, `periods` those of collection."""
 
     name: str
     listen: Address
     reserve_bytes: int = 0
     capacity: int = 0
     home: str = ""
+    scrub: Terms = SCRUB_AS_USUAL
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    periods: Periods = field(default_factory=Periods)
 
 
 class Node:
@@ -51,46 +74,89 @@ class Node:
     ) -> None:
         self._runtime = runtime
         self._network = network
-        self._disk = disk
+        self.condition = DiskCondition()
+        self._disk = disk = WatchedDisk(disk, self._disk_failed)
         self._identity = identity
         self._options = options
         self._begun = runtime.now()
+        self._instance = runtime.token_bytes(INSTANCE_BYTES)
+        self._bound = options.listen
+        self._server: Server | None = None
         self.membership = Membership(identity.authority, changed=self._view_changed)
-        self.records = DiskRecords(disk, runtime, check=self.membership.check, added=self.membership.learn)
-        self.store = DiskChunkStore(disk, runtime, reserve_bytes=options.reserve_bytes)
+        self.records = DiskRecords(disk, runtime, check=self.membership.check, added=self._learn)
+        self.store = DiskChunkStore(
+            disk, runtime, reserve_bytes=options.reserve_bytes, reserved_s=options.periods.promise_s
+        )
         self._remembered = Remembered(disk)
+        self._contacts = Contacts(runtime)
         self.links = Links(
             runtime,
             network,
-            hello=hello_of(identity.cluster_hash),
+            hello=hello_of(identity.cluster_hash, instance=self._instance),
             resolve=lambda node: dialable(self.membership, self._remembered, identity, node),
             worked=self._remembered.worked,
+            refuse=self._refuse,
+            contacts=self._contacts,
         )
         self.agent = Agent(
             runtime, self.links, self.membership, self.records, own=identity.node_id,
             remembered=self._remembered.nodes,
         )  # fmt: skip
+        self.pulse = Pulse(
+            runtime, self.links, self.membership, self._contacts, own=identity.node_id, on_change=self._node_changed,
+            rhythm=options.rhythm, trouble=lambda: self.condition.trouble,
+        )  # fmt: skip
+        self._presence = Presence(
+            runtime, self.membership, self.records, own=identity.node_id,
+            fingerprint=fingerprint(identity.certificate), describe=self._describe,
+        )  # fmt: skip
+        self.collector = Collector(
+            runtime, disk, self.store, self.records, self.links, own=identity.node_id,
+            view=lambda: self.membership.view, alive=self._alive, periods=options.periods,
+            trouble=lambda: self.condition.trouble,
+        )  # fmt: skip
+        self.scrubber = Scrubber(
+            runtime, disk, self.store, self.records, options.scrub, self.condition, lost=self.agent.wake
+        )
 
     async def run(self, *, ready: Callable[[Address], None]) -> None:
         """Serve until cancelled; `ready` hears the address once peers are accepted.
 
         Raises Failed when the chunk directory is not the one this node had (a disk not mounted), Busy when the port is
-        taken. What is acknowledged is durable, so being cancelled or killed at any point loses nothing.
+        taken, NotAdmitted when this node has left, was struck off, or another process with its key is alive. What is
+        acknowledged is durable, so being cancelled or killed at any point loses nothing.
         """
+        await self._runtime.in_thread(self._sweep)
         await self.records.open()
+        self._presence.require_member()
         await self._runtime.in_thread(self._remembered.load)
         await self._open_store()
-        server = Server(self._runtime, self.handlers(), greeting=self._greeting)
+        await self.collector.load()
+        self._server = server = Server(
+            self._runtime, self.handlers(), greeting=self._greeting, refuse=self._refuse, contacts=self._contacts
+        )
         listener = await server.listen(self._network, self._options.listen)
+        self._bound = listener.address
         try:
-            await self._describe(listener.address)
+            await self._presence.say()
             ready(listener.address)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.agent.run())
+                group.create_task(self.pulse.run())
+                group.create_task(self._presence.watch())
+                group.create_task(self._presence.keep())
+                group.create_task(self.scrubber.run())
+                group.create_task(self.collector.run())
         finally:
             await listener.close()
             server.close()
             await self.links.close()
+
+    def _sweep(self) -> None:
+        """Remove what writers that died left of their small files; the records and the chunks see to their own."""
+        for directory in OWN_DIRECTORIES:
+            with contextlib.suppress(NotFound):
+                sweep_temporaries(self._disk, directory)
 
     async def _open_store(self) -> None:
         work = self._runtime.in_thread
@@ -105,19 +171,17 @@ class Node:
     def _read_store_id(self) -> bytes:
         return read_small(self._disk, STORE_ID_PATH, bytes_max=256)
 
-    async def _describe(self, bound: Address) -> None:
-        """Tell who and where we are, when that changed."""
+    async def _describe(self) -> MemberRecord:
         space = await self.store.space()
-        record = describe_self(
+        return describe_self(
             self._identity,
             self.membership.newest(self._identity.node_id),
             name=self._options.name,
             machine=self._identity.machine,
             capacity=rounded_capacity(self._options.capacity or space.total),
-            addresses=own_addresses(bound),
+            addresses=own_addresses(self._bound),
             storage=True,
         )
-        await self.records.add(encode_record(record))
 
     def handlers(self) -> Handlers:
         """What this node serves."""
@@ -125,19 +189,55 @@ class Node:
         return {
             **chunk_handlers(self.store, pass_on),
             **record_handlers(self.records, changed=self.agent.wake),
+            **self.collector.handlers(),
+            **stranger_handlers(self._runtime, self._disk, partial(self.records.of_kind, SealedAuthority)),
             Commit: commit_handler(self._runtime, self.store, self.records, changed=self.agent.wake),
+            Scrub: scrub_handler(self.scrubber),
             Ping: self._ping,
+            GetNodes: self.pulse.get_nodes,
             GetStatus: self._status,
         }
 
+    @property
+    def damaged_total(self) -> int:
+        """Objects and records found bad since this process started."""
+        return self.store.damaged_total + self.records.damaged_total
+
+    def _learn(self, record_id: RecordId, record: Record) -> None:
+        self.membership.learn(record_id, record)
+        self.collector.learn(record_id, record)
+
+    async def _alive(self) -> Collection[NodeId]:
+        """The members that serve and are not known to be down, and those who once answered and now do, although no
+        record of theirs is here: where the records were lost, they bring them back."""
+        here = {node for node, seen in self.pulse.states().items() if seen.state is not NodeState.DOWN}
+        known = {member.node_id for member in (*self.membership.view.members, *self.membership.view.left)}
+        answers = await self.links.reach(set(self._remembered.nodes()) - known, within_s=STRANGERS_WITHIN_S)
+        return here | {node for node, error in answers.items() if error is None}
+
+    def _disk_failed(self, path: str, writing: bool, error: DiskFault) -> None:
+        self.condition.note(Fault(path, writing, self._runtime.now(), error.message))
+
     def _view_changed(self, view: View) -> None:
         self.agent.wake()
+        self._presence.view_changed()
+        self.links.review()
+        if self._server is not None:
+            self._server.review()
+
+    def _node_changed(self, node: NodeId, state: NodeState) -> None:
+        if state is NodeState.ALIVE:
+            self.agent.meet(node)
+
+    def _refuse(self, peer: Peer) -> None:
+        self.membership.refuse_revoked(peer.fingerprint)
 
     def _greeting(self, peer: Peer) -> Hello:
-        return hello_of(self._identity.cluster_hash)
+        authority = self._identity.authority if peer.node_id is None else b""
+        return hello_of(self._identity.cluster_hash, authority=authority, instance=self._instance)
 
     async def _ping(self, call: Call) -> Reply:
-        return Reply(Pong(self._runtime.now() - self._begun))
+        return Reply(Pong(self._runtime.now() - self._begun, self.damaged_total, self.condition.trouble))
 
     async def _status(self, call: Call) -> Reply:
         space = await self.store.space()
@@ -152,8 +252,11 @@ class Node:
                 bytes_free=space.free,
                 records=len(self.records),
                 quarantined=self.store.quarantined,
-                damaged_total=self.store.damaged_total,
+                damaged_total=self.damaged_total,
                 pid=os.getpid(),
                 home=self._options.home,
+                trouble=self.condition.trouble,
+                scrub=self.scrubber.text,
+                collection=self.collector.status,
             )
         )

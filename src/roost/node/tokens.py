@@ -42,7 +42,7 @@ def load_authority(disk: PosixDisk) -> Authority:
     except NotFound as error:
         raise NotAdmitted(
             "this machine does not hold the cluster's authority, so it cannot admit others",
-            hint="run this on the machine where roost start made the cluster",
+            hint="run this where roost start made the cluster, or become able to here with: roost recover CODE",
         ) from error
 
 

@@ -67,7 +67,7 @@ class Authority:
         except NotFound as error:
             raise NotFound(
                 "this machine does not hold the cluster's authority, so it cannot admit",
-                hint="admit on the machine where roost start runs",
+                hint="admit where roost start made the cluster, or become able to here with: roost recover CODE",
             ) from error
         with _damage_named(CERTIFICATE_PATH):
             certificate = read_small(disk, CERTIFICATE_PATH, bytes_max=CERTIFICATE_BYTES_MAX)

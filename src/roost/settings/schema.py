@@ -79,7 +79,7 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scrub(msgspec.Struct, frozen=True, kw_only=True):
-    """How often everything is read back, and at how many bytes a second."""
+    """How often everything is read back (0: never), and at how many bytes a second."""
 
     every_s: int = msgspec.field(name="every")
     rate: int
@@ -253,7 +253,7 @@ KEYS: tuple[Key, ...] = (
     Key("watch", "", _WATCH),
     Key("retention.keep_last", "0", _COUNT, built=False),
     Key("retention.keep_every", "0", _COUNT, built=False),
-    Key("retention.undelete", "7d", _DURATION, built=False),
+    Key("retention.undelete", "7d", _DURATION),
     Key("limit.up", "0", _RATE, built=False),
     Key("limit.down", "0", _RATE, built=False),
     Key("local_nodes", "0", _whole_number(0, LOCAL_NODES_MAX)),
@@ -266,8 +266,8 @@ KEYS: tuple[Key, ...] = (
     Key("discovery.peers", "", Items("a list of HOST:PORT", PEERS_MAX, _ADDRESS)),
     Key("repair.grace", "10m", _DURATION),
     Key("repair.rate", "20MiB/s", _RATE),
-    Key("scrub.every", "30d", _DURATION, built=False),
-    Key("scrub.rate", "10MiB/s", _RATE, built=False),
+    Key("scrub.every", "30d", _DURATION),
+    Key("scrub.rate", "10MiB/s", _RATE),
     Key("alerts.email.smtp", "", _TEXT, built=False),
     Key("alerts.email.from", "", _TEXT, built=False),
     Key("alerts.email.to", "", Items("a list of addresses", RECIPIENTS_MAX, _TEXT), built=False),

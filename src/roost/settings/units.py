@@ -8,6 +8,7 @@ SIZE_MAX = 2**63 - 1
 DURATION_S_MAX = 100 * 366 * 86_400
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4, "PiB": 1024**5}
+_READABLE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZE = re.compile(r"([0-9]{1,19}) ?([A-Za-z]*)\Z", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,12}) ?([smhdw]?)\Z", re.ASCII)
@@ -50,6 +51,20 @@ def format_size(count: int) -> str:
         if factor > 1 and count and count % factor == 0:
             return f"{count // factor}{unit}"
     return str(count)
+
+
+def readable_size(count: float) -> str:
+    """Bytes with three significant digits, for people: ``512 B``, ``8.00 MiB``, ``898 MiB``."""
+    value = float(count)
+    unit = "B"
+    for unit in _READABLE_UNITS:
+        if value < 999.5 or unit == _READABLE_UNITS[-1]:
+            break
+        value /= 1024
+    if unit == "B":
+        return f"{value:.0f} B"
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {unit}"
 
 
 def format_rate(count: int) -> str:

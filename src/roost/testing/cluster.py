@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from roost.client.session import Session, open_session
 from roost.cluster.remembered import Remembered
 from roost.core.cluster import Address
-from roost.core.errors import RoostError
+from roost.core.errors import NotAdmitted, RoostError
 from roost.core.ids import NodeId
 from roost.node.node import Node, NodeOptions
 from roost.security.authority import fingerprint
@@ -28,8 +28,8 @@ BLOCK_BYTES = 16 * 1024
 
 @dataclass(slots=True, eq=False)
 class SimNode:
-    """One storage node over all its lives. `disk` is its home, also while it is down; `gone` is down for ever;
-    `problem` why it ended by itself."""
+    """One storage node over all its lives. `disk` is its home, also while it is down; `gone` is down for ever,
+    `left` is a member no more; `wall_off_s` how wrong its wall clock is; `problem` why it ended by itself."""
 
     number: int
     identity: Identity
@@ -40,6 +40,8 @@ class SimNode:
     node: Node | None = None
     ready: bool = False
     gone: bool = False
+    left: bool = False
+    wall_off_s: float = 0.0
     problem: RoostError | None = None
 
     @property
@@ -55,36 +57,55 @@ class SimNode:
         """Whether its process runs (it may be starting, frozen, or cut off)."""
         return self.process is not None and not self.process.dead
 
+    def set_wall(self, off_s: float) -> None:
+        """Let its wall clock be so many seconds off, now and in all lives to come."""
+        self.wall_off_s = off_s
+        if self.process is not None:
+            self.process.runtime.wall_off_s = off_s
+
 
 Watch = Callable[[SimNode, Node], None]
+Shape = Callable[[NodeOptions], NodeOptions]
 
 
 class SimCluster:
     """The world and its nodes. `tell` hears what happens, in words; `crashes` of every bug that a task ended with;
-    `watch` of each node before it runs. All chance comes from `seed`."""
+    `watch` of each node before it runs; `shape` may change the options of each, so that its periods fit the length of
+    a simulation. All chance comes from `seed`."""
 
     def __init__(
         self, seed: str, identities: Sequence[Identity], *, line: Line, tell: Callable[[str], None],
-        crashes: Callable[[str], None], watch: Watch,
+        crashes: Callable[[str], None], watch: Watch, shape: Shape = lambda options: options,
     ) -> None:  # fmt: skip
         self.world = SimNetwork(random.Random(f"{seed} network"), line=line)
         self._seed = seed
         self._tell = tell
         self._crashes = crashes
         self._watch = watch
+        self._shape = shape
         self._chance = random.Random(f"{seed} cluster")
         self._lives = 0
         self._moves = 0
-        machines = sorted({identity.machine for identity in identities})
-        self.nodes = [
-            SimNode(
-                number, identity, Address(f"10.0.0.{1 + machines.index(identity.machine)}", PORT + number),
-                MemoryDisk(block_bytes=BLOCK_BYTES), DiskSpeed(),
-            )
-            for number, identity in enumerate(identities)
-        ]  # fmt: skip
-        for node in self.nodes:
-            node.identity.save(node.disk)
+        self._machines: list[str] = []
+        self.nodes: list[SimNode] = []
+        for identity in sorted(identities, key=lambda identity: identity.machine):
+            self._machine_of(identity)
+        for identity in identities:
+            self.add(identity)
+
+    def _machine_of(self, identity: Identity) -> int:
+        if identity.machine not in self._machines:
+            self._machines.append(identity.machine)
+        return self._machines.index(identity.machine)
+
+    def add(self, identity: Identity) -> SimNode:
+        """A further node with an empty disk, admitted, which knows nobody yet and does not run."""
+        number = len(self.nodes)
+        address = Address(f"10.0.0.{1 + self._machine_of(identity)}", PORT + number)
+        node = SimNode(number, identity, address, MemoryDisk(block_bytes=BLOCK_BYTES), DiskSpeed())
+        identity.save(node.disk)
+        self.nodes.append(node)
+        return node
 
     def node_of(self, node_id: NodeId) -> SimNode:
         return next(node for node in self.nodes if node.node_id == node_id)
@@ -105,14 +126,15 @@ class SimCluster:
         """Start its process; `node.ready` says when it serves."""
         assert not node.up
         assert not node.gone
-        process = self._process(node.name, node.identity, node.address.host, node.disk, node.speed)
+        process = self.process(node.name, node.identity, node.address.host, node.disk, node.speed)
         process.died = lambda: self._died_by_disk(node)
+        process.runtime.wall_off_s = node.wall_off_s
         node.process, node.ready, node.problem = process, False, None
         process.spawn(self._run(node, process), name=node.name)
 
     async def _run(self, node: SimNode, process: SimProcess) -> None:
         options = NodeOptions(name=node.name, listen=node.address, reserve_bytes=RESERVE_BYTES)
-        node.node = Node(process.runtime, process.host, node.disk, node.identity, options)
+        node.node = Node(process.runtime, process.host, node.disk, node.identity, self._shape(options))
         self._watch(node, node.node)
 
         def ready(address: Address) -> None:
@@ -124,6 +146,7 @@ class SimCluster:
         except* RoostError as errors:
             if not process.dead:
                 node.problem = next(iter(_leaves(errors)))
+                node.left = isinstance(node.problem, NotAdmitted)
                 self._tell(f"{node.name} ended by itself: {node.problem!r}")
                 process.die(silent=False)
                 node.disk = node.disk.kill()
@@ -149,7 +172,7 @@ class SimCluster:
 
     async def client(self, name: str, identity: Identity, host: str, disk: MemoryDisk) -> tuple[SimProcess, Session]:
         """A client's process with its session; a client of that name that still runs dies."""
-        process = self._process(name, identity, host, disk, DiskSpeed())
+        process = self.process(name, identity, host, disk, DiskSpeed())
         opening = open_session(process.runtime, process.host, disk, identity, None)
         return process, await process.spawn(opening, name=f"{name} opens")
 
@@ -159,7 +182,8 @@ class SimCluster:
         node.address = Address(f"10.0.1.{self._moves}", PORT)
         self._tell(f"{node.name} moves to {node.address}")
 
-    def _process(self, name: str, identity: Identity, address: str, disk: MemoryDisk, speed: DiskSpeed) -> SimProcess:
+    def process(self, name: str, identity: Identity, address: str, disk: MemoryDisk, speed: DiskSpeed) -> SimProcess:
+        """A new process of a member on the machine at `address`; one of that name that still runs dies."""
         self._lives += 1
         host = self.world.host(
             name, identity.node_id, fingerprint(identity.certificate), address, certificate=identity.certificate

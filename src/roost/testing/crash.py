@@ -214,7 +214,7 @@ def _built(medium: Medium, choice: Choice, remains: Mapping[Inode, Remains]) -> 
     for inode, left in remains.items():
         copy = copies.get(inode) or built.new_inode(inode.kind, left.mode, target=inode.target)
         copy.number, copy.mode, copy.mtime_ns = inode.number, left.mode, left.mtime_ns
-        copy.data = bytearray(left.data)
+        copy.data, copy.harmed = bytearray(left.data), inode.harmed
         copies[inode] = copy
     for directory, text, inode in _links(medium.root, choice):
         mtime_ns = copies[directory].mtime_ns

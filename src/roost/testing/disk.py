@@ -7,13 +7,15 @@ test sets at any time:
 * `read_only`: each change, and each sync, is a DiskFault;
 * `failing`: paths; any use of one of them, or of what lies below it, is a DiskFault (the empty path: everything);
 * `flip`: one bit on the medium turns;
+* `lies`: some writes are not made, or made elsewhere, and nobody is told; `on_harm` hears the path of each file whose
+  bytes are not those that were written to it, also when it gets another name;
 * `stop_after`: how many changes the disk lives for; the next one raises PowerCut, and the disk is dead; `on_power_cut`
   is called first;
 * `dead`: each call raises PowerCut and has no effect, except `close` and `release`, which do nothing.
 
 `crash_states`, `remains` and `crash` say what is there after the power comes back, `kill` what is there after only the
 process died. `cost_bytes` and `cost_syncs` count what a simulated runtime charges time for; `journal` holds the last
-changes.
+changes, and `on_change` hears of each before it is made.
 """
 
 import collections
@@ -22,37 +24,29 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from roost.core.errors import Busy, DiskFault, Failed, NotFound, RoostError
+from roost.core.errors import Busy, Failed, NotFound
 from roost.disk.faults import error_for, not_a_file
-from roost.disk.port import (
-    Buffer,
-    DiskSpace,
-    FileInfo,
-    FileKind,
-    Lock,
-    ReadFile,
-    WriteFile,
-    checked_path,
-    parent_of,
-)
+from roost.disk.port import DiskSpace, FileInfo, FileKind, Lock, ReadFile, WriteFile, checked_path, parent_of
 from roost.testing.crash import state_drawn, states_of
+from roost.testing.files import MemoryFile, MemoryLock, PowerCut, info_of
+from roost.testing.lies import Lies, files_below
 from roost.testing.medium import Inode, Medium
 from roost.testing.walk import inode_at
+
+__all__ = ["MemoryDisk", "MemoryFile", "Operation", "PowerCut"]
 
 UNBOUNDED_BYTES = 1 << 50
 JOURNAL_LENGTH = 4096
 
 
-class PowerCut(BaseException):
-    """The machine lost its power: nothing that runs may catch this and go on."""
-
-
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change that was asked for: what (``create``, ``write``, ``sync``, ``rename``, ...) and to which path."""
+    """One change that was asked for: what (``create``, ``write``, ``sync``, ``rename``, ...), to which path, and for a
+    rename the other one."""
 
     what: str
     path: str
+    target: str = ""
 
 
 class MemoryDisk:
@@ -64,6 +58,9 @@ class MemoryDisk:
         self.read_only = False
         self.dead = False
         self.on_power_cut: Callable[[], None] | None = None
+        self.on_harm: Callable[[str], None] | None = None
+        self.on_change: Callable[[Operation], None] | None = None
+        self.lies: Lies | None = None
         self.failing: set[str] = set()
         self.cost_bytes = 0
         self.cost_syncs = 0
@@ -99,6 +96,17 @@ class MemoryDisk:
         """Turn bit `bit` (0-7) of byte `byte` of the file, unnoticed: times and sizes stay."""
         inode = self._found(path)
         inode.data[byte] ^= 1 << bit
+        self.harm(inode, path)
+
+    def harm(self, inode: Inode, path: str) -> None:
+        """Note that a file's bytes are no more those that were written to it."""
+        inode.harmed = True
+        if self.on_harm is not None:
+            self.on_harm(path)
+
+    def files(self) -> list[tuple[str, Inode]]:
+        """All files that have a name, by path."""
+        return files_below(self._medium.root)
 
     def contents(self) -> dict[str, bytes | str]:
         """All that is there, by path: a file's bytes; a link's target; for a directory, whose path ends in ``/``, an
@@ -150,6 +158,8 @@ class MemoryDisk:
             if next(old.entries(), None) is not None:
                 raise error_for(errno.ENOTEMPTY, doing=doing, path=target)
         self._medium.move(self._directory(parent_of(source)), _last(source), directory, _last(target))
+        if inode.harmed:
+            self.harm(inode, target)
 
     def unlink(self, path: str) -> None:
         self._begin("remove", checked_path(path), changes=True)
@@ -184,7 +194,7 @@ class MemoryDisk:
 
     def info(self, path: str, *, follow: bool = False) -> FileInfo:
         self._begin("look at", checked_path(path, root=True))
-        return _info_of(self._found(path, follow=follow))
+        return info_of(self._found(path, follow=follow))
 
     def exists(self, path: str) -> bool:
         self._begin("look at", checked_path(path))
@@ -252,7 +262,10 @@ class MemoryDisk:
             if self.read_only:
                 raise error_for(errno.EROFS, doing=what, path=path)
             self.operations += 1
-            self.journal.append(Operation(what, path))
+            operation = Operation(what, path, also or "")
+            self.journal.append(operation)
+            if self.on_change is not None:
+                self.on_change(operation)
 
     def _is_failing(self, path: str) -> bool:
         return any(not bad or path == bad or path.startswith(f"{bad}/") for bad in self.failing)
@@ -296,125 +309,9 @@ class MemoryDisk:
     def _reborn(self, medium: Medium) -> "MemoryDisk":
         disk = MemoryDisk(block_bytes=medium.block_bytes, bytes_max=self.bytes_max)
         disk._medium = medium
+        disk.on_harm, disk.on_change, disk.lies = self.on_harm, self.on_change, self.lies
         return disk
-
-
-class MemoryFile:
-    """An open file of a MemoryDisk, for reading and writing."""
-
-    def __init__(self, disk: MemoryDisk, inode: Inode, path: str) -> None:
-        self._disk = disk
-        self._inode = inode
-        self._path = path
-        self._closed = False
-        self._sync_failed = False
-        disk._files.add(self)
-        disk._medium.hold(inode, opens=1)
-
-    def pread(self, into: memoryview, offset: int) -> int:
-        self._begin("read")
-        if offset < 0:
-            raise error_for(errno.EINVAL, doing="read", path=self._path)
-        view = into.cast("B")
-        count = max(0, min(len(view), len(self._inode.data) - offset))
-        view[:count] = memoryview(self._inode.data)[offset : offset + count]
-        self._disk.cost_bytes += count
-        return count
-
-    def pwrite(self, data: Buffer, offset: int) -> None:
-        self._begin("write", changes=True)
-        if offset < 0:
-            raise error_for(errno.EINVAL, doing="write", path=self._path)
-        view = memoryview(data).cast("B")
-        fitting = max(0, len(self._inode.data) + self._disk._room() - offset)
-        self._disk._medium.write(self._inode, view[:fitting], offset)
-        self._disk.cost_bytes += min(fitting, len(view))
-        if fitting < len(view):
-            raise error_for(errno.ENOSPC, doing="write", path=self._path)
-
-    def info(self) -> FileInfo:
-        self._begin("look at")
-        return _info_of(self._inode)
-
-    def truncate(self, size: int) -> None:
-        self._begin("cut", changes=True)
-        if size < 0:
-            raise error_for(errno.EINVAL, doing="cut", path=self._path)
-        if size - len(self._inode.data) > self._disk._room():
-            raise error_for(errno.ENOSPC, doing="cut", path=self._path)
-        self._disk._medium.truncate(self._inode, size)
-
-    def begin_writeback(self, offset: int, length: int) -> None:
-        if self._disk.dead:
-            raise PowerCut
-
-    def drop_cache(self, offset: int, length: int) -> None:
-        if self._disk.dead:
-            raise PowerCut
-
-    def sync(self) -> None:
-        try:
-            self._begin("sync", changes=True)
-        except RoostError:
-            self._sync_failed = self._inode.sync_failed = True
-            raise
-        self._disk.cost_syncs += 1
-        if self._sync_failed:
-            raise DiskFault(
-                f"cannot sync {self._path!r}: an earlier sync failed, its bytes may be gone", hint="write it anew"
-            )
-        self._disk._medium.sync(self._inode)
-
-    def set_mode(self, mode: int) -> None:
-        self._begin("set the mode of", changes=True)
-        self._disk._medium.set_attributes(self._inode, mode=mode)
-
-    def set_times(self, mtime_ns: int) -> None:
-        self._begin("set the time of", changes=True)
-        self._disk._medium.set_attributes(self._inode, mtime_ns=mtime_ns)
-
-    def close(self) -> None:
-        if not self._closed and not self._disk.dead:
-            self._closed = True
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Stop keeping the inode alive: the handle is closed, or its process is dead."""
-        self._disk._files.discard(self)
-        self._disk._medium.hold(self._inode, opens=-1)
-
-    def _begin(self, what: str, *, changes: bool = False) -> None:
-        if self._closed:
-            raise ValueError(f"{self._path!r} is closed")
-        self._disk._begin(what, self._path, changes=changes)
-
-
-class MemoryLock:
-    """A lock on a MemoryDisk."""
-
-    def __init__(self, locked: set[Inode], inode: Inode) -> None:
-        self._locked = locked
-        self._inode = inode
-        self._held = True
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._locked.discard(self._inode)
 
 
 def _last(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _info_of(inode: Inode) -> FileInfo:
-    size = len(inode.target) if inode.kind is FileKind.SYMLINK else len(inode.data)
-    return FileInfo(
-        kind=inode.kind,
-        size=size,
-        mode=inode.mode,
-        mtime_ns=inode.mtime_ns,
-        ctime_ns=inode.ctime_ns,
-        inode=inode.number,
-        device=1,
-    )

@@ -11,7 +11,8 @@ import concurrent.futures
 import itertools
 import selectors
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
@@ -32,6 +33,21 @@ ADOPT: ContextVar[Adopt | None] = ContextVar("ADOPT", default=None)
 is its own."""
 
 
+@dataclass(slots=True, eq=False)
+class Strike:
+    """Something that happens right before the `left`-th step of a task (the part between two awaits) whose context
+    `hits` says yes to, however many other steps come between; never, once `off`."""
+
+    left: int
+    hits: Callable[[Context], bool]
+    happen: Callable[[], None]
+    off: bool = False
+
+    def call_off(self) -> None:
+        """Let it not happen. Does nothing when it has."""
+        self.off = True
+
+
 class Deadlock(AssertionError):
     """Nothing is ready and no timer is set: whoever still waits would wait for ever."""
 
@@ -47,11 +63,14 @@ class _Clock(selectors.SelectSelector):
         super().__init__()
         self.now = BEGIN_S
         self.steps = 0
+        self.before_round: Callable[[], None] | None = None
         self._end = BEGIN_S + seconds_max
         self._steps_max = steps_max
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.steps += 1
+        if self.before_round is not None:
+            self.before_round()
         if self.steps > self._steps_max:
             raise self._allow_cleanup(RanOut(f"more than {self._steps_max} steps at {self.now:.3f} s; {_pending()}"))
         if timeout is None:
@@ -107,6 +126,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def __init__(self, *, seconds_max: float, steps_max: int = STEPS_MAX) -> None:
         self._clock = _Clock(seconds_max=seconds_max, steps_max=steps_max)
         super().__init__(self._clock)
+        self._strikes: list[Strike] = []
         serials = itertools.count(1)
 
         def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **rest: Any) -> "asyncio.Task[Any]":
@@ -126,6 +146,32 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.now
+
+    def strike(self, steps: int, hits: Callable[[Context], bool], happen: Callable[[], None]) -> Strike:
+        """Let something happen before the `steps`-th step from now of the tasks whose context `hits` says yes to: at
+        any of their awaits, not only where a timer ends."""
+        strike = Strike(max(1, steps), hits, happen)
+        self._strikes.append(strike)
+        self._clock.before_round = self._place_strikes
+        return strike
+
+    def _place_strikes(self) -> None:
+        """Count the steps of the round that begins, and put what is due in front of the one it is due at. Every step
+        of a task waits in `_ready` when its round begins: what timers and other steps wake comes a round later."""
+        ready = self._ready  # type: ignore[attr-defined]  # of asyncio's own loop since it exists
+        for strike in self._strikes:
+            for place, handle in enumerate(ready):
+                if strike.off:
+                    break
+                if not handle.cancelled() and strike.hits(handle._context):
+                    strike.left -= 1
+                    if not strike.left:
+                        strike.off = True
+                        ready.insert(place, asyncio.Handle(strike.happen, (), self))
+                        break
+        self._strikes = [strike for strike in self._strikes if not strike.off]
+        if not self._strikes:
+            self._clock.before_round = None
 
     def run_in_executor(
         self, executor: concurrent.futures.Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts

@@ -45,7 +45,8 @@ class Name:
 
 @dataclass(eq=False, slots=True)
 class Inode:
-    """A file, directory or link, whatever its names. `older_*` is what it was since the last sync, durable first."""
+    """A file, directory or link, whatever its names. `older_*` is what it was since the last sync, durable first;
+    `harmed`: its bytes are not those that were written to it."""
 
     number: int
     kind: FileKind
@@ -59,6 +60,7 @@ class Inode:
     older_sizes: list[int] = field(default_factory=list)
     older_attributes: tuple[int, int] | None = None
     sync_failed: bool = False
+    harmed: bool = False
     links: int = 0
     opens: int = 0
 

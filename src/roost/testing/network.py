@@ -79,7 +79,11 @@ class SimNetwork:
 
     def set_line(self, source: "SimHost", target: "SimHost", line: Line) -> None:
         """Set one direction between two hosts; also for streams that are there already."""
-        self._lines[source.name, target.name] = line
+        self.set_line_by_name(source.name, target.name, line)
+
+    def set_line_by_name(self, source: str, target: str, line: Line) -> None:
+        """The same of hosts that need not be there yet."""
+        self._lines[source, target] = line
 
     def cut(self, source: "SimHost", target: "SimHost", *, both: bool = True) -> None:
         """Let nothing through from `source` to `target`, nor back unless `both` is False. What is under way is held."""

@@ -1,7 +1,8 @@
 """A simulated process: the tasks, the runtime, the network host and the disk that live and die together.
 
 Every task that is made within the process, however deep, belongs to it; so does the serving of its listeners. It can
-die at any moment between two steps of any of them, or, by `MemoryDisk.stop_after`, between two changes of its disk.
+die at any moment between two steps of any of them (`before_step`), or, by `MemoryDisk.stop_after`, between two changes
+of its disk.
 Nothing that its tasks do on their way out has an effect: its network and its disk are dead before they learn of it.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from roost.core.errors import RoostError
 from roost.testing.disk import MemoryDisk, PowerCut
-from roost.testing.loop import ADOPT
+from roost.testing.loop import ADOPT, SimulatedLoop, Strike
 from roost.testing.network import SimHost
 from roost.testing.runtime import SimRuntime
 
@@ -30,8 +31,8 @@ class DiskSpeed:
 
 
 class SimProcess:
-    """A process on `host` with its home on `disk`. `chance` is its runtime's. `crashes` hears of each task of a living
-    process that ends with an error which is none of ours: a bug."""
+    """A process on `host` with its home on `disk`. `chance` is its runtime's, and says how long its machine is up
+    already. `crashes` hears of each task of a living process that ends with an error which is none of ours: a bug."""
 
     def __init__(
         self, host: SimHost, disk: MemoryDisk, chance: random.Random, *, crashes: Callable[[str], None],
@@ -40,7 +41,8 @@ class SimProcess:
         self.host = host
         self.disk = disk
         self.speed = speed or DiskSpeed()
-        self.runtime = SimRuntime(chance)
+        up_s = chance.choice((0.0, 60.0, 1e6)) * chance.random()
+        self.runtime = SimRuntime(chance, clock_offset=up_s - asyncio.get_running_loop().time())
         self.runtime.on_thread = self._cost
         self.dead = False
         self.died: Callable[[], None] | None = None
@@ -57,9 +59,19 @@ class SimProcess:
         """How many tasks of it have not ended."""
         return len(self._tasks)
 
+    def task_names(self) -> list[str]:
+        """The names of those, in the order they were made in."""
+        return [task.get_name() for task in self._tasks]
+
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> "asyncio.Task[T]":
         """Run `work` as a task of this process."""
         return asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
+
+    def before_step(self, steps: int, happen: Callable[[], None]) -> Strike:
+        """Let something happen right before the `steps`-th step that a task of it takes from now on: at any await."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        return loop.strike(steps, lambda context: context.get(ADOPT) == self._adopt, happen)
 
     def die(self, *, silent: bool | None = None) -> None:
         """End it here and now: see `SimNetwork.crash` for `silent`. What is left of the disk, the caller decides."""

@@ -18,7 +18,8 @@ what shall befall it."""
 
 class SimRuntime:
     """The runtime of one process, for `testing.loop`. Its chance comes from `rng` alone; its clocks may be off:
-    `clock_offset` seconds for `now`, any `wall` (seconds since 1970 when the simulation starts)."""
+    `clock_offset` seconds for `now`, any `wall` (seconds since 1970 when the simulation starts), which `wall_off_s`
+    moves further at any time."""
 
     def __init__(self, rng: random.Random, *, clock_offset: float = 0.0, wall: float = WALL_S) -> None:
         self._rng = rng
@@ -26,13 +27,14 @@ class SimRuntime:
         self._begin = self._loop.time()
         self._clock_offset = clock_offset
         self._wall = wall
+        self.wall_off_s = 0.0
         self.on_thread: OnThread | None = None
 
     def now(self) -> float:
         return self._loop.time() + self._clock_offset
 
     def wall(self) -> float:
-        return self._wall + self._loop.time() - self._begin
+        return max(0.0, self._wall + self._loop.time() - self._begin + self.wall_off_s)
 
     def random(self) -> float:
         return self._rng.random()

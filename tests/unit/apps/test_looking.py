@@ -1,5 +1,6 @@
 """The commands that look: ls, show, verify, nodes, status, rm, config; their JSON, their words, their exit codes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from cli_stand_in import CHUNK, NODE, SHOWN, STATUS, RunCommand, StandInCluster, row, verdict
 from roost.apps.cli.status import verdict as verdict_of
-from roost.client import ClusterStatus, FileRow, Listing, RemoveResult, Verdict, WatchRow
+from roost.client import ClusterStatus, FileRow, FreedRow, Listing, RemoveResult, Verdict, WatchRow
 
 
 def test_ls_in_words(roost: RunCommand) -> None:
@@ -47,8 +48,9 @@ def test_ls_selects(roost: RunCommand) -> None:
 def test_show_in_json(roost: RunCommand) -> None:
     result = roost("show", "run/step-7", "--json", cluster=StandInCluster()).result
     assert result["files"] == [{"path": "model.safetensors", "kind": "f", "bytes": 2048, "sha256": "cd" * 32}]
-    assert result["chunks"] == [{"id": CHUNK, "bytes": 1024, "nodes": ["pi-1", "pi-2"]}]
-    assert (result["health"], result["verified_at"]) == ("healthy", None)
+    verified = {"pi-1": "2025-02-01T12:00:00Z", "pi-2": "2025-02-03T12:00:00Z"}
+    assert result["chunks"] == [{"id": CHUNK, "bytes": 1024, "nodes": ["pi-1", "pi-2"], "verified_at": verified}]
+    assert (result["health"], result["verified_at"]) == ("healthy", "2025-02-01T12:00:00Z")
 
 
 def test_show_in_words(roost: RunCommand) -> None:
@@ -59,6 +61,8 @@ def test_show_in_words(roost: RunCommand) -> None:
     assert "and 5 more" in ran.out
     assert CHUNK not in ran.out
     assert "TOO FEW NODES ANSWERED" in ran.err
+    assert re.search(r"^verified +2025-02-0\d .*, every copy since$", ran.out, re.MULTILINE)
+    assert re.search(r"^pi-2 +1 +1.00 KiB +2025-02-0[345]", ran.out, re.MULTILINE)
     everything = roost("show", "run/step-7", "--files", "--chunks", cluster=cluster).out
     assert "shard-24" in everything
     assert f"{CHUNK}  1.00 KiB  pi-1, pi-2" in everything
@@ -87,6 +91,7 @@ def test_verify_names_the_damaged_copies(roost: RunCommand) -> None:
     cluster = StandInCluster(verdicts=(verdict("degraded", (CHUNK, "pi-1")),))
     ran = roost("verify", "run/step-7", "other", "--deep", cluster=cluster)
     assert f"damaged: chunk {CHUNK} on pi-1, of run/step-7" in ran.out
+    assert re.search(r"run/step-7 .* 2025-02-0\d", ran.out)
     assert cluster.asked == [("verify", ("run/step-7", "other"), True)]
     scripts = roost("verify", "--json", cluster=cluster)
     assert scripts.result["checkpoints"][0]["damaged"] == [{"chunk": CHUNK, "node": "pi-1"}]
@@ -107,10 +112,52 @@ def test_nodes_tells_home_and_pid_only_of_its_own(roost: RunCommand) -> None:
 
 def test_rm_in_words_and_in_json(roost: RunCommand) -> None:
     cluster = StandInCluster()
-    assert roost("rm", "run/step-7", cluster=cluster).out == "removed run/step-7 version 1-abcdef\n"
+    first, second = roost("rm", "run/step-7", cluster=cluster).out.splitlines()
+    assert first == "removed run/step-7 version 1-abcdef"
+    assert second == "it can be brought back for 7 d (roost undelete), then its space is freed"
     result = roost("rm", "run/step-7@1-abcdef", "--dry-run", "--json", cluster=cluster).result
     assert result["removed"] == [{"name": "run/step-7", "version": "1-abcdef"}]
-    assert cluster.asked[-1] == ("remove", "run/step-7@1-abcdef", True)
+    assert cluster.asked[-1] == ("remove", "run/step-7@1-abcdef", False, True)
+
+
+def test_rm_now_says_what_was_freed_and_what_waits(roost: RunCommand) -> None:
+    freed = (
+        FreedRow("pi-1", 2, 3 << 20, ("1 chunk (5 B) waits: because",), ""),
+        FreedRow("pi-2", 0, 0, (), "pi-3 is alive and silent"),
+    )
+    removed = RemoveResult((("a", "1-abcdef"),), ("pi-1",), True, False, 0, freed=freed)
+    cluster = StandInCluster(removed=removed)
+    assert roost("rm", "a", "--now", cluster=cluster).out.splitlines()[1:] == [
+        "freed 2 chunks (3.00 MiB) on 2 nodes",
+        "  pi-1: 1 chunk (5 B) waits: because",
+        "  pi-2 freed nothing: pi-3 is alive and silent",
+    ]
+    assert cluster.asked == [("remove", "a", True, False)]
+    result = roost("rm", "a", "--now", "--json", cluster=cluster).result
+    assert result["freed"] == {"objects": 2, "bytes": 3 << 20}
+    assert result["waiting"] == [{"node": "pi-1", "reason": "1 chunk (5 B) waits: because"}]
+    assert result["problems"] == [{"node": "pi-2", "reason": "pi-3 is alive and silent"}]
+
+
+@pytest.mark.parametrize(("keep_s", "words"), [(7 * 86_400, "freed after 7 d"), (0, "freed at once")])
+def test_rm_dry_run_says_what_it_would_free(roost: RunCommand, keep_s: int, words: str) -> None:
+    removed = RemoveResult((("a", "1-abcdef"),), (), False, True, keep_s, chunks=14, chunk_bytes=120 << 20)
+    ran = roost("rm", "a", "--dry-run", cluster=StandInCluster(removed=removed))
+    assert "would remove a version 1-abcdef" in ran.out
+    assert "14 chunks (120 MiB a copy) are needed by nothing else" in ran.out
+    assert words in ran.out
+    assert ran.err == ""
+
+
+def test_status_tells_why_a_node_does_not_free_what_nothing_needs(roost: RunCommand) -> None:
+    waits = replace(NODE, name="pi-2", collection="14 chunks (120 MiB) wait: removed less than 7d ago")
+    quiet = replace(NODE, collection="idle: nothing to free")
+    cluster = StandInCluster(found=replace(STATUS, nodes=(quiet, waits)))
+    ran = roost("status", cluster=cluster)
+    assert "\ncollection\n  pi-2: 14 chunks (120 MiB) wait: removed less than 7d ago\n" in ran.out
+    assert "idle" not in ran.out
+    rows = roost("status", "--json", cluster=cluster).result["nodes"]
+    assert [row["collection"] for row in rows] == [quiet.collection, waits.collection]
 
 
 def test_rm_says_who_does_not_know_yet(roost: RunCommand) -> None:
@@ -148,11 +195,33 @@ DOWN = replace(NODE, name="pi-2", state="down")
             "1 of 1 checkpoint cannot be vouched for: 1 of 2 nodes not in sight (pi-2).",
         ),
         (replace(STATUS, nodes=(NODE, DOWN)), "1 of 2 nodes not in sight (pi-2); what is stored has all its copies."),
+        (
+            replace(STATUS, nodes=(NODE, replace(DOWN, state="draining"), replace(DOWN, state="left"))),
+            "All is well: 1 checkpoint, each with every copy asked, on 2 nodes.",
+        ),
+        (
+            replace(STATUS, nodes=(NODE, replace(DOWN, state="suspect"))),
+            "1 of 2 nodes not in sight (pi-2); what is stored has all its copies.",
+        ),
     ],
 )
 def test_status_opens_with_its_verdict(roost: RunCommand, found: ClusterStatus, sentence: str) -> None:
     assert verdict_of(found) == sentence
     assert roost("status", cluster=StandInCluster(found=found)).out.startswith(f"{sentence}\n")
+
+
+def test_status_tells_how_the_scrub_stands_and_what_was_bad(roost: RunCommand) -> None:
+    here = replace(NODE, damaged_total=0, quarantined=0, scrub="on pace: 41 % read, 12 days left")
+    bad = replace(NODE, name="pi-2", damaged_total=1, quarantined=2, scrub="behind")
+    down = replace(NODE, name="pi-9", state="down", problem="no answer")
+    cluster = StandInCluster(found=replace(STATUS, nodes=(here, bad, down)))
+    ran = roost("status", cluster=cluster)
+    assert "\nscrub\n  pi-1: on pace: 41 % read, 12 days left\n" in ran.out
+    assert "\n  pi-2: behind; 1 bad copy since it started, 2 files in quarantine\n" in ran.out
+    assert "pi-9: \n" not in ran.out
+    rows = roost("status", "--json", cluster=cluster).result["nodes"]
+    assert [(row["damaged_total"], row["quarantined"]) for row in rows] == [(0, 0), (1, 2), (None, None)]
+    assert rows[0]["scrub"] == "on pace: 41 % read, 12 days left"
 
 
 def test_status_in_json_and_what_the_watcher_waits_for(roost: RunCommand) -> None:

@@ -30,7 +30,7 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     async def run_coordinator(
         home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say
     ) -> None:
-        asked.append((home.root, ready_at, local))
+        asked.append((home.root, ready_at, local, settings.local_nodes))
         for event in EVENTS:
             say(event)
 
@@ -59,12 +59,27 @@ def node(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_start_says_ready_and_what_next(roost: RunCommand, coordinator: list[Any], tmp_path: Path) -> None:
     ran = roost("start", "-n", "4", "--local", "3")
     assert ran.code == 0
-    assert coordinator == [(tmp_path / "home", 4, 3)]
+    assert [asked[:3] for asked in coordinator] == [(tmp_path / "home", 4, 3)]
     lines = ran.out.splitlines()
     assert lines.index("ready: 4 nodes") < lines.index("stopped")
     for next_step in ("store PATH", "ls", "gather NAME --to FOLDER", "token create"):
         assert next_step in ran.out
     assert "WARNING: local node 2 ended" in ran.err
+
+
+def test_the_recovery_code_is_shown_to_a_person_once_and_to_scripts_in_its_event(
+    roost: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run_coordinator(home: Home, settings: Settings, *, say: Say, **_: object) -> None:
+        say(Event("authority-created", "made the cluster 'home'", {"cluster": "home", "recovery_code": "ABCDE-23"}))
+
+    monkeypatch.setattr("roost.node.run_coordinator", run_coordinator)
+    ran = roost("start")
+    assert ran.out.count("ABCDE-23") == 1
+    assert "ABCDE-23" not in ran.err
+    assert "Write it down now" in ran.out
+    [told] = [line for line in roost("start", "--json").lines if line.get("event") == "authority-created"]
+    assert told["recovery_code"] == "ABCDE-23"
 
 
 def test_start_in_json(roost: RunCommand, coordinator: list[Any]) -> None:
@@ -80,7 +95,7 @@ def test_the_number_of_local_nodes_is_a_setting(roost: RunCommand, coordinator: 
     (tmp_path / "roost.yaml").write_text("local_nodes: 2\n")
     roost("start")
     roost("start", "--local", "0")
-    assert [(ready_at, local) for _, ready_at, local in coordinator] == [(None, 2), (None, 0)]
+    assert [asked[1:] for asked in coordinator] == [(None, None, 2), (None, 0, 2)]
 
 
 def test_join_without_a_token_is_not_admitted(roost: RunCommand, node: list[Any], tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from checkpoint_kits import (
     Tree,
     attributes,
     noise,
+    path_of,
     safetensors,
     simulate,
     subtree,
     text,
     write_tree,
 )
-from roost.checkpoints.gather import gather
+from roost.checkpoints.gather import MEND_LIMIT_S, gather
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.target import Target
 from roost.codec.manifest import CODEC_PLANES
@@ -26,7 +27,7 @@ from roost.core.errors import Busy, DiskFault, Failed, Lost, NoSpace, RoostError
 from roost.core.ids import ObjectId
 from roost.net.body import Body
 from roost.net.server import Call, Handler, Reply
-from roost.wire.messages import Get, Have, Holding, Sending
+from roost.wire.messages import Get, Have, Holding, PassOn, Sending
 
 TREE: Tree = {
     "config.json": text(700), "model.safetensors": safetensors({"w": noise(4 * UNIT, 1), "v": text(2 * UNIT, 2)}),
@@ -176,6 +177,77 @@ def test_wrong_bytes_from_a_lying_node_are_never_written() -> None:
         lie = noise(3 * UNIT, 99)
         assert written
         assert not any(lie[:64] in content for content in written)
+
+    simulate(scenario)
+
+
+MANY = {f"{number}.bin": noise(2 * UNIT, seed=number) for number in range(12)}
+
+
+def test_damaged_and_vanished_copies_are_made_again_from_the_good_ones() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(MANY)
+        _, manifest = await kit.newest()
+        ids = manifest.objects()
+        for number, object_id in enumerate(ids):
+            for node in kit.holders(object_id):  # whichever is asked first finds it out
+                if node == min(kit.holders(object_id)):
+                    continue
+                if number % 2:
+                    kit.nodes[node].flip(object_id)
+                else:
+                    kit.nodes[node].disk.unlink(path_of(object_id))
+        done = await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+        assert done.repaired == done.failovers > 0
+        for each in kit.nodes.values():
+            for object_id in ids:
+                await each.store.verify([object_id])
+        whole = [i for i in ids if len(kit.holders(i)) == 2]
+        assert len(whole) == done.repaired
+
+    simulate(scenario)
+
+
+def test_what_cannot_be_mended_soon_fails_and_holds_up_nothing() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(MANY)
+        _, manifest = await kit.newest()
+        for object_id in manifest.objects():
+            kit.nodes[max(kit.holders(object_id))].flip(object_id)
+
+        async def never(call: Call) -> Reply:
+            call.progress += 1
+            while True:
+                await asyncio.sleep(1)
+                call.progress += 1
+
+        for node in kit.nodes.values():
+            node.handlers[PassOn] = never
+        begun = kit.runtime.now()
+        done = await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+        assert done.failovers > 0
+        assert done.repaired == 0
+        assert kit.runtime.now() - begun < MEND_LIMIT_S + 2
+
+    simulate(scenario)
+
+
+def test_a_gather_that_fails_mends_what_it_can_all_the_same() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(MANY)
+        _, manifest = await kit.newest()
+        *first, last = manifest.objects()
+        for object_id in first:
+            kit.nodes[max(kit.holders(object_id))].flip(object_id)
+        for number in kit.holders(last):
+            kit.nodes[number].flip(last)
+        with pytest.raises(Lost):
+            await kit.gather()
+        for node in kit.nodes.values():
+            await node.store.verify(first)
+        assert any(len(kit.holders(object_id)) == 2 for object_id in first)
 
     simulate(scenario)
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
 
-from roost.chunks.disk import RESERVED_S, DiskChunkStore
+from roost.chunks.disk import DiskChunkStore
+from roost.chunks.index import RESERVED_S
 from roost.chunks.store import CopyState
 from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, ProtocolError, RoostError, Unreachable
 from roost.core.ids import ObjectId, object_id
@@ -486,7 +487,7 @@ def test_a_disk_error_is_reported_and_the_copy_kept_until_a_good_one_replaces_it
             await fetched(store, name)
         assert await store.verify([name]) == [CopyState.DAMAGED]
         assert await store.have([name]) == [False]
-        assert store.damaged_total == 2
+        assert store.damaged_total == 1, "one copy, however often it was not to be had"
         assert store.quarantined == 0
         with pytest.raises(DiskFault):
             await sent(await store.open_body(name))

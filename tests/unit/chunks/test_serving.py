@@ -21,7 +21,7 @@ from roost.testing.network import SimNetwork
 from roost.testing.runtime import SimRuntime
 from roost.wire import messages
 from roost.wire.fields import join_ids
-from roost.wire.messages import Holding, PassedOn, Sending, Verified
+from roost.wire.messages import Holding, LastVerified, PassedOn, Sending, Verified
 
 Scenario = Callable[["Trio"], Coroutine[object, object, None]]
 
@@ -266,6 +266,7 @@ OTHER = some(100, seed=9)[1]
         (messages.Have, lambda: Reply(Holding(b"\1\1")), lambda s: s.have([NAME]), ProtocolError),
         (messages.Verify, lambda: Reply(Verified(b"\0\0")), lambda s: s.verify([NAME]), ProtocolError),
         (messages.Verify, lambda: Reply(Verified(b"")), lambda s: s.verify([NAME]), ProtocolError),
+        (messages.GetVerified, lambda: Reply(LastVerified([1, 2])), lambda s: s.verified([NAME]), ProtocolError),
         (messages.Verify, lambda: Reply(Verified(b"\7")), lambda s: s.verify([NAME]), ProtocolError),
         (messages.Get, lambda: Reply(Sending(100), Body.of(OTHER)), lambda s: fetched(s, NAME), Damaged),
         (messages.Get, lambda: Reply(Sending(99), Body.of(DATA[:99])), lambda s: fetched(s, NAME), Damaged),

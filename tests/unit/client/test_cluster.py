@@ -1,5 +1,6 @@
 """The front door, on a simulated cluster and real files: names, destinations, listings, and what it says of itself."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,22 +9,25 @@ import pytest
 
 import checkpoint_kits
 from checkpoint_kits import KIB, Kit, make_kit, member, noise
+from roost.checkpoints.progress import Progress
 from roost.client.cluster import AsyncCluster, default_name
 from roost.client.session import Session
 from roost.cluster.membership import Membership
 from roost.cluster.remembered import Remembered
 from roost.core.errors import DiskFault, Failed, NotFound, UsageError
 from roost.core.ids import MachineId
+from roost.net.server import Call, Reply
 from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
 from roost.settings.schema import default_settings
 from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
+from roost.wire.messages import Scrub, Scrubbed
 
 Scenario = Callable[[Kit, AsyncCluster], Awaitable[None]]
 
 
-def with_cluster(scenario: Scenario, *, nodes: int = 3) -> None:
+def with_cluster(scenario: Scenario, *, nodes: int = 3, seconds_max: float = 600) -> None:
     async def main() -> None:
         kit = await make_kit([member(n + 1) for n in range(nodes)])
         authority = Authority.create("home")
@@ -38,7 +42,7 @@ def with_cluster(scenario: Scenario, *, nodes: int = 3) -> None:
         for node in kit.nodes.values():
             await node.links.close()
 
-    run_simulated(main(), seconds_max=600)
+    run_simulated(main(), seconds_max=seconds_max)
 
 
 @pytest.fixture
@@ -211,10 +215,130 @@ def test_show_names_files_chunks_and_who_has_them(folder: Path) -> None:
             ("model.safetensors", "f", 5 * KIB), ("sub", "d", 0), ("sub/config.json", "f", 2),
         ]  # fmt: skip
         assert all(len(chunk.nodes) == 2 for chunk in shown.chunks)
-        assert shown.verified_at is None
+        assert all(set(chunk.verified_at) == set(chunk.nodes) for chunk in shown.chunks)
+        assert shown.verified_at == min(at for chunk in shown.chunks for at in chunk.verified_at.values())
+        await asyncio.sleep(100)
+        [verdict] = await cluster.verify()
+        assert (verdict.damaged, verdict.verified_at) == ((), shown.verified_at)
         [verdict] = await cluster.verify(deep=True)
         assert (verdict.health, verdict.copies, verdict.damaged) == ("healthy", 2, ())
-        assert (await cluster.show("gpt2/step-1000")).verified_at is not None
+        assert verdict.verified_at is not None
+        assert shown.verified_at is not None
+        assert verdict.verified_at > shown.verified_at
+        assert (await cluster.show("gpt2/step-1000")).verified_at == verdict.verified_at
+        [listed] = (await cluster.list()).checkpoints
+        assert listed.verified_at == verdict.verified_at
+
+    with_cluster(scenario)
+
+
+def path_of(chunk: str) -> str:
+    return f"chunks/{chunk[:2]}/{chunk}"
+
+
+def test_scrub_finds_damage_that_nobody_read_and_has_it_made_again(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        await cluster.store(folder)
+        chunk = (await cluster.show("gpt2/step-1000")).chunks[0]
+        [bad, *_] = [node for node in kit.nodes.values() if node.name in chunk.nodes]
+        bad.disk.flip(path_of(chunk.id), 3, 2)
+        assert (await cluster.show("gpt2/step-1000")).copies == 2, "nobody knows"
+        progress = Progress()
+        result = await cluster.scrub(progress=progress)
+        assert {row.name: row.damaged for row in result.nodes} == {
+            node.name: (chunk.id,) if node is bad else () for node in kit.nodes.values()
+        }
+        assert (result.copies, result.short, result.lost) == (1, 0, ())
+        assert sum(row.objects for row in result.nodes) == 2 * len((await cluster.show("gpt2/step-1000")).chunks)
+        assert (await cluster.show("gpt2/step-1000")).copies == 2
+        assert bad.store.quarantined == 1
+        assert progress.bytes_total > 0
+        again = await cluster.scrub()
+        assert (again.copies, [row.damaged for row in again.nodes]) == (0, [()] * 3)
+
+    with_cluster(scenario)
+
+
+def test_scrub_of_one_node_by_its_name_or_the_start_of_its_id(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        await cluster.store(folder)
+        for text in ("node-2", kit.nodes[2].node_id):
+            assert [row.name for row in (await cluster.scrub(text)).nodes] == ["node-2"]
+        with pytest.raises(NotFound):
+            await cluster.scrub("node-9")
+        with pytest.raises(UsageError, match="several"):
+            await cluster.scrub("0000")
+
+    with_cluster(scenario)
+
+
+def test_a_node_that_dies_in_a_scrub_is_named_and_the_others_go_on(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        await cluster.store(folder)
+
+        async def dies(call: Call) -> Reply:
+            kit.crash(2)
+            raise NotFound("nobody hears this")
+
+        kit.nodes[2].handlers[Scrub] = dies
+        result = await cluster.scrub()
+        assert [(row.name, bool(row.problem)) for row in result.nodes] == [
+            ("node-1", False), ("node-2", True), ("node-3", False),
+        ]  # fmt: skip
+        assert result.short == 0, "what it had was copied elsewhere"
+        assert [row.problem for row in (await cluster.scrub("node-2")).nodes] != [""], "also when it is down already"
+
+    with_cluster(scenario)
+
+
+def test_what_no_good_copy_is_left_of_is_called_lost(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        stored = await cluster.store(folder)
+        chunk = (await cluster.show("gpt2/step-1000")).chunks[0]
+        for node in kit.nodes.values():
+            if node.name in chunk.nodes:
+                node.disk.flip(path_of(chunk.id), 3, 2)
+        result = await cluster.scrub()
+        assert result.lost == (("gpt2/step-1000", stored.version),)
+        assert result.short == 1
+
+    with_cluster(scenario)
+
+
+@pytest.mark.parametrize("reached", [b"", b"\x01" * 32])
+def test_a_scrub_that_a_node_answers_with_nonsense_ends(folder: Path, reached: bytes) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        async def nonsense(call: Call) -> Reply:
+            return Reply(Scrubbed(reached, b"odd" if not reached else b"", 1, 1))
+
+        kit.nodes[2].handlers[Scrub] = nonsense
+        result = await cluster.scrub("node-2")
+        assert "nonsense" in result.nodes[0].problem
+
+    with_cluster(scenario)
+
+
+def test_what_was_removed_is_listed_and_comes_back(folder: Path, tmp_path: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        first = await cluster.store(folder)
+        await cluster.remove("gpt2/step-1000")
+        assert (await cluster.list()).checkpoints == ()
+        [removed] = (await cluster.list(removed=True, health=True)).checkpoints
+        assert (removed.version, removed.health) == (first.version, "healthy")
+        assert removed.removed_at is not None
+        assert removed.kept_until is not None
+        reference = f"gpt2/step-1000@{first.version}"
+        would = await cluster.undelete(reference, dry_run=True)
+        assert (would.dry_run, would.version[:2], (await cluster.list()).checkpoints) == (True, "2-", ())
+        back = await cluster.undelete(reference)
+        assert (back.removed, back.version, back.copies, back.degraded) == (first.version, would.version, 2, False)
+        assert len(back.nodes) >= 2
+        assert set(back.nodes) <= {node.name for node in kit.nodes.values()}
+        [row] = (await cluster.list()).checkpoints
+        assert (row.version, row.health, row.removed_at) == (back.version, "healthy", None)
+        result = await cluster.gather("gpt2/step-1000", to=tmp_path / "back")
+        assert (Path(result.path) / "model.safetensors").read_bytes() == noise(5 * KIB)
+        assert (await cluster.undelete(reference)).unchanged
 
     with_cluster(scenario)
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from cluster_kits import IDENTITIES, Keeper, member_record, serve_records, tombstone
+from cluster_kits import IDENTITIES, Keeper, ids_of, member_record, serve_records, tombstone
 from net_kits import Pair, address, play
-from roost.cluster.agent import EVERY_S, LIMIT_S, PEERS_A_ROUND, Agent
+from roost.cluster.agent import ALONE_S, EVERY_S, LIMIT_S, PEERS_A_ROUND, Agent
 from roost.cluster.exchange import Exchanged
 from roost.codec.records import encode_record
 from roost.core.errors import RoostError, Unreachable
@@ -15,6 +15,7 @@ from roost.net.server import Call, Reply
 from roost.wire.messages import RecordDigests
 
 NODES = [identity.node_id for identity in IDENTITIES]
+TOMBSTONES = set(ids_of(*(tombstone(number) for number in range(4))))
 
 
 class House:
@@ -119,19 +120,91 @@ def test_an_agent_rests_when_nothing_is_new() -> None:
     async def scenario(house: House) -> None:
         tasks = await running(house)
         rounds = 0
-        plain = house.agents[0].round
+        plain = house.agents[0]._exchange
 
-        async def counted() -> "dict[NodeId, Exchanged | RoostError]":
+        async def counted(peers: list[NodeId]) -> "dict[NodeId, Exchanged | RoostError]":
             nonlocal rounds
             rounds += 1
-            return await plain()
+            return await plain(peers)
 
-        house.agents[0].round = counted  # type: ignore[method-assign]
+        house.agents[0]._exchange = counted  # type: ignore[method-assign]
         await asyncio.sleep(10 * EVERY_S)
         assert 8 <= rounds <= 12
         await stop(tasks)
 
     keep_house(scenario)
+
+
+def test_one_that_is_met_is_exchanged_with_at_once_and_alone() -> None:
+    async def scenario(house: House) -> None:
+        tasks = [asyncio.get_running_loop().create_task(house.agents[0].run())]
+        await asyncio.sleep(5)
+        for number in range(4):
+            await house.keepers[number].records.add(tombstone(number))
+        house.agents[0].meet(NODES[2])
+        await asyncio.sleep(2)
+        assert ids_of(tombstone(0), tombstone(2)) == sorted(set(house.keepers[0].all()) & TOMBSTONES)
+        assert house.keepers[2].all() == house.keepers[0].all()
+        await stop(tasks)
+
+    keep_house(scenario)
+
+
+def test_the_dead_are_not_dialled_each_time_something_is_new() -> None:
+    async def scenario(house: House) -> None:
+        tasks = await running(house)
+        dead = house.pair.world._hosts["n13"]
+        house.pair.world.crash(dead, silent=False)
+        await stop(tasks[3:])
+        dials = 0
+        call = house.links[0].call
+
+        async def counted(node: NodeId, *arguments: object, **more: object) -> object:
+            nonlocal dials
+            dials += node == NODES[3]
+            return await call(node, *arguments, **more)  # type: ignore[arg-type]
+
+        house.links[0].call = counted  # type: ignore[method-assign, assignment]
+        for _ in range(300):
+            house.agents[0].wake()
+            await asyncio.sleep(1)
+        assert 5 <= dials <= 12
+        house.agents[0].meet(NODES[3])
+        await asyncio.sleep(2)
+        before = dials
+        house.agents[0].wake()
+        await asyncio.sleep(2)
+        assert dials == before
+        found = await house.agents[0].round()
+        assert isinstance(found[NODES[3]], Unreachable), "asked for by name, a round leaves nobody out"
+        await stop(tasks[:3])
+
+    keep_house(scenario)
+
+
+def test_of_many_that_are_met_at_once_none_is_forgotten() -> None:
+    async def scenario(pair: Pair) -> None:
+        keeping = await Keeper(pair.runtime).open()
+        many = [NodeId(f"{number:032x}") for number in range(100, 150)]
+        agent = Agent(pair.runtime, pair.links_of(), keeping.membership, keeping.records, own=many[0], remembered=list)
+        asked: list[NodeId] = []
+        plain = agent._exchange
+
+        async def noted(peers: list[NodeId]) -> "dict[NodeId, Exchanged | RoostError]":
+            assert len(peers) <= PEERS_A_ROUND
+            asked.extend(peers)
+            return await plain(peers)
+
+        agent._exchange = noted  # type: ignore[method-assign]
+        task = asyncio.get_running_loop().create_task(agent.run())
+        await asyncio.sleep(1)
+        for node in many:
+            agent.meet(node)
+        await asyncio.sleep(40)
+        assert sorted(asked) == many
+        await stop([task])
+
+    play(scenario, seeds=range(2))
 
 
 def test_members_that_were_apart_agree_again() -> None:
@@ -209,3 +282,27 @@ def test_a_round_asks_a_few_of_many_and_everybody_in_time() -> None:
         assert asked == set(many[1:])
 
     play(scenario, seeds=range(1))
+
+
+def test_who_reaches_nobody_tries_again_within_seconds() -> None:
+    """After a power cut all nodes may be back at other addresses, and the one that all can find comes last."""
+
+    async def scenario(house: House) -> None:
+        pair = house.pair
+        others = [pair.world.listener(address(10 + number)) for number in range(1, len(NODES))]
+        for listener in others:
+            assert listener is not None
+            pair.world.unbind(listener)
+        task = asyncio.get_running_loop().create_task(house.agents[0].run())
+        try:
+            await asyncio.sleep(300)
+            await house.keepers[0].records.add(tombstone(1))
+            for listener in others[:1]:
+                assert listener is not None
+                pair.world.bind(listener)
+            await asyncio.sleep(2 * ALONE_S)
+            assert house.keepers[1].all() == house.keepers[0].all()
+        finally:
+            await stop([task])
+
+    keep_house(scenario)

@@ -122,7 +122,7 @@ def test_a_record_that_is_damaged_there_is_counted_and_mended_by_the_next_exchan
             await two.theirs.records.add(tombstone(number))
         bad = record_id(tombstone(2))
         two.theirs.disk.flip(two.theirs.path(bad), 9, 2)
-        assert await two.exchange() == Exchanged(5, 1, 1)
+        assert await two.exchange() == Exchanged(5, 1, 1, lacking=1)
         assert bad not in two.mine.records
         await two.mine.records.add(tombstone(2))
         assert await two.exchange() == Exchanged(0, 1, 0), "it was set aside there, and comes again"
@@ -137,7 +137,7 @@ def test_a_record_that_is_damaged_here_is_counted_and_fetched_by_the_next_exchan
         await two.mine.records.add(tombstone(1))
         bad = record_id(tombstone(1))
         two.mine.disk.flip(two.mine.path(bad), 9, 2)
-        assert await two.exchange() == Exchanged(0, 0, 1)
+        assert await two.exchange() == Exchanged(0, 0, 1, unsent=1)
         await two.theirs.records.add(tombstone(1))
         assert await two.exchange() == Exchanged(1, 0, 0)
         assert await two.mine.records.get(bad) == tombstone(1)
@@ -238,7 +238,7 @@ LIES: dict[str, tuple[dict[type, Callable[[Call], Reply]], type[RoostError] | Ex
             RecordIds: lambda call: Reply(Sending(32), Body.of(bytes(32))),
             GetRecord: lambda call: Reply(Sending(len(tombstone(7))), Body.of(tombstone(7))),
         },
-        Exchanged(0, 1, 1),
+        Exchanged(0, 1, 1, lacking=1),
     ),
     "no record at all": (
         {
@@ -246,7 +246,7 @@ LIES: dict[str, tuple[dict[type, Callable[[Call], Reply]], type[RoostError] | Ex
             RecordIds: lambda call: Reply(Sending(32), Body.of(bytes(32))),
             GetRecord: lambda call: Reply(Sending(5), Body.of(b"12345")),
         },
-        Exchanged(0, 1, 1),
+        Exchanged(0, 1, 1, lacking=1),
     ),
 }
 
@@ -260,7 +260,7 @@ def test_a_peer_that_lies_is_not_believed(lie: str) -> None:
         await mine.records.add(tombstone(0))
         if lie == "ids that nobody asked for":
             await mine.records.add(first_with(0))
-            mine.records._forget(record_id(tombstone(0)))
+            mine.records._lose(record_id(tombstone(0)))
 
         def handler(kind: type) -> Callable[[Call], Awaitable[Reply]]:
             async def handle(call: Call) -> Reply:

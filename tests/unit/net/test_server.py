@@ -21,7 +21,7 @@ from net_kits import (
     some,
     status_of,
 )
-from roost.core.errors import Damaged, Failed, NoSpace, NotAdmitted, ProtocolError, RoostError, Unreachable
+from roost.core.errors import Damaged, Failed, NoSpace, NotAdmitted, ProtocolError, Refused, RoostError, Unreachable
 from roost.core.ids import object_id
 from roost.net.body import Body, BytesSink
 from roost.net.link import Link
@@ -602,15 +602,16 @@ def test_an_announced_body_costs_nothing_before_it_comes() -> None:
 # Who is let in, and the end
 
 
-def test_who_is_refused_after_the_handshake_is_left_without_a_word() -> None:
+def test_who_is_refused_after_the_handshake_is_told_why_and_nothing_else() -> None:
     async def scenario(pair: Pair) -> None:
         def refuse(peer: Peer) -> None:
             if peer.node_id == node_id(1):
                 raise NotAdmitted("revoked")
 
         pair.server = Server(pair.runtime, pair.handlers, greeting=lambda peer: hello(), refuse=refuse)
-        with pytest.raises(Unreachable):
-            await pair.link()
+        refused = await pair.link()
+        with pytest.raises(Refused, match="revoked"):
+            await refused.call(GetStatus())
         other = pair.member(3)
         link = await Link.open(pair.runtime, other, address(2), expect=node_id(2), hello=hello())
         assert await link.call(GetStatus()) == status_of("fine")

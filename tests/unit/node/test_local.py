@@ -1,5 +1,7 @@
 """Local nodes before they run: their homes, identities and ports."""
 
+import asyncio
+import os
 import socket
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from roost.core.ids import MachineId, NodeId
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
 from roost.net.ports import free_port, is_free
-from roost.node.local import LocalNodes
+from roost.node.local import LocalNode, LocalNodes
 from roost.security.authority import Authority
 from roost.security.identity import Identity
 from roost.settings.load import parse
 from roost.settings.paths import Home
+from roost.settings.schema import Scrub
 
 COORDINATOR = NodeId("c" * 32)
 AT = Address("127.0.0.1", 7400)
@@ -30,6 +33,15 @@ def home(tmp_path: Path) -> Home:
 
 def nodes(home: Home) -> LocalNodes:
     return LocalNodes(SystemRuntime(), home, reserve_bytes=1 << 20, name="pi", machine=MACHINE)
+
+
+def test_a_local_node_scrubs_as_the_coordinator_is_told_to(home: Home) -> None:
+    told = LocalNodes(
+        SystemRuntime(), home, reserve_bytes=0, name="pi", machine=MACHINE, scrub=Scrub(every_s=7 * 86_400, rate=0)
+    )
+    told._prepare(home.node(1), Authority.create("home"), COORDINATOR, AT)
+    settings = parse(home.node(1).settings.read_text(), file=home.node(1).settings).settings
+    assert (settings.scrub.every_s, settings.scrub.rate) == (7 * 86_400, 0)
 
 
 def listen_of(home: Home) -> Address:
@@ -54,6 +66,26 @@ def test_a_home_is_made_ready_once(home: Home) -> None:
     assert listen_of(home.node(1)) == listen, "a node keeps its port"
     remembered.load()
     assert remembered.addresses(COORDINATOR)[0] == Address("127.0.0.1", 7500)
+
+
+def test_nodes_that_no_cluster_admitted_are_told_and_left_out(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(home)._prepare(home.node(2), Authority.create("home"), COORDINATOR, AT)
+    local = nodes(home)
+    assert local.strange(3) == [1, 3]
+    asked: list[Home] = []
+
+    def prepare(place: Home, *_: object) -> int:
+        asked.append(place)
+        return os.getpid()
+
+    async def serving(node: LocalNode) -> None:
+        return
+
+    monkeypatch.setattr(local, "_prepare", prepare)
+    monkeypatch.setattr(local, "_until_serving", serving)
+    asyncio.run(local.start(3, None, coordinator=COORDINATOR, at=AT, leave_out=local.strange(3)))
+    assert asked == [home.node(2)]
+    assert not home.node(1).root.exists()
 
 
 def test_a_home_without_an_identity_needs_the_authority(home: Home) -> None:

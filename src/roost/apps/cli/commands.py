@@ -28,14 +28,25 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A word that several commands share, such as ``token`` of ``token create``."""
+    """A word that several commands share, such as ``token`` of ``token create``; `alone` is what it does by itself."""
 
     summary: str
     members: Mapping[str, Command]
+    alone: Command | None = None
 
     def load(self, name: str) -> Any:
         """The group that Typer runs; its members are loaded when they are called."""
-        group = LazyGroup(name=name, help=f"{self.summary[0].upper()}{self.summary[1:]}.", rich_markup_mode=None)
+        if self.alone is None:
+            summary = f"{self.summary[0].upper()}{self.summary[1:]}."
+            return LazyGroup(name=name, help=summary, rich_markup_mode=None).offering(self.members)
+        app = typer.Typer(
+            name=name, cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        app.callback(invoke_without_command=True)(
+            getattr(import_module(f"roost.apps.cli.{self.alone.module}"), self.alone.function)
+        )
+        group = typer.main.get_command(app)
+        assert isinstance(group, LazyGroup)
         return group.offering(self.members)
 
 
@@ -49,14 +60,24 @@ COMMANDS: Mapping[str, Command | Family] = {
             "revoke": Command("end all tokens", "token", "revoke"),
         },
     ),
+    "recover": Command("become able to admit machines, with the recovery code", "recover", "recover"),
     "store": Command("store a checkpoint: a file or a folder", "store", "store"),
     "gather": Command("bring a checkpoint back, verified", "gather", "gather"),
     "ls": Command("what is stored", "ls", "ls"),
     "show": Command("one checkpoint: its files, and where each copy is", "show", "show"),
     "verify": Command("check that every copy is there", "verify", "verify"),
     "repair": Command("make missing copies again, now", "repair", "repair"),
+    "scrub": Command("read everything back now, and mend what is damaged", "scrub", "scrub"),
     "rm": Command("forget a checkpoint", "rm", "rm"),
-    "nodes": Command("who is in the cluster", "nodes", "nodes"),
+    "undelete": Command("bring a removed version back", "undelete", "undelete"),
+    "nodes": Family(
+        "who is in the cluster; empty a node, or strike it off",
+        {
+            "drain": Command("copy what a node keeps to others, and let it leave", "nodes", "drain"),
+            "forget": Command("strike a dead node off", "nodes", "forget"),
+        },
+        alone=Command("who is in the cluster", "nodes", "nodes"),
+    ),
     "status": Command("how the cluster is, at one look", "status", "status"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),

@@ -3,9 +3,10 @@
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from roost.core.errors import RoostError, UsageError
+from roost.core.errors import Endangers, NoSpace, RoostError, UsageError
 
 EXIT_USAGE = UsageError.exit_code
 EXIT_INTERRUPTED = 130
@@ -14,12 +15,13 @@ DEBUG = "ROOST_DEBUG"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong and what to do next."""
+    """What went wrong and what to do next. `more` are fields for scripts that only this kind of error has."""
 
     code: str
     message: str
     hint: str
     exit_code: int
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 def explain(error: BaseException) -> Failure:
@@ -28,7 +30,7 @@ def explain(error: BaseException) -> Failure:
         traceback.print_exception(error, file=sys.stderr)
     known = roost_error(error)
     if known is not None:
-        return Failure(known.code, known.message, known.hint, known.exit_code)
+        return Failure(known.code, known.message, known.hint, known.exit_code, _more(known))
     if isinstance(error, KeyboardInterrupt) or _is(error, "Abort"):
         return Failure(
             "interrupted", "interrupted", "run it again: store and gather keep what was moved already", EXIT_INTERRUPTED
@@ -44,6 +46,14 @@ def explain(error: BaseException) -> Failure:
         f"the traceback is in the log (logs/command.jsonl in the home), or run it again with {DEBUG}=1",
         1,
     )
+
+
+def _more(error: RoostError) -> Mapping[str, object]:
+    if isinstance(error, NoSpace) and error.bytes_missing is not None:
+        return {"bytes_missing": error.bytes_missing}
+    if isinstance(error, Endangers) and error.checkpoints:
+        return {"checkpoints": list(error.checkpoints)}
+    return {}
 
 
 def is_bug(error: BaseException) -> bool:

@@ -65,4 +65,5 @@ def arrival(result: "GatherResult", seconds: float) -> Iterator[str]:
         return
     speed = f", {rate(result.bytes / seconds)}" if seconds > 0 else ""
     passed = f"; {counted(result.failovers, 'chunk')} had to come from another node" if result.failovers else ""
-    yield what + speed + passed
+    mended = f"; {counted(result.repaired, 'damaged copy', 'damaged copies')} made again" if result.repaired else ""
+    yield what + speed + passed + mended

@@ -19,6 +19,9 @@ def ls(
     health: Annotated[
         bool, typer.Option("--health", help="Ask the nodes now instead of telling what is known.")
     ] = False,
+    removed: Annotated[
+        bool, typer.Option("--removed", help="What was removed instead, and until when undelete can bring it back.")
+    ] = False,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Stored at or after: 2025-01-31, or 7d for ago.")
     ] = None,
@@ -45,20 +48,22 @@ def ls(
         limit=limit,
         sort=sort,
     )
-    return frame.run(_ls(frame, prefix, selection, newest=newest, health=health))
+    return frame.run(_ls(frame, prefix, selection, newest=newest, health=health, removed=removed))
 
 
-async def _ls(frame: Frame, prefix: str, selection: Selection, *, newest: bool, health: bool) -> int:
+async def _ls(frame: Frame, prefix: str, selection: Selection, *, newest: bool, health: bool, removed: bool) -> int:
     async with frame.cluster() as cluster:
-        listing = await cluster.list(prefix, newest=newest, health=health)
+        listing = await cluster.list(prefix, newest=newest, health=health, removed=removed)
     rows = selection.of(listing.checkpoints)
-    frame.output.result(listing, lines(rows), checkpoints=rows)
+    frame.output.result(listing, removed_lines(rows, health=health) if removed else lines(rows), checkpoints=rows)
     if not rows:
-        frame.output.tell("nothing is stored" + (" that fits" if listing.checkpoints or prefix else " yet"))
+        fits = " that fits" if listing.checkpoints or prefix else ""
+        frame.output.tell(f"nothing{fits} was removed" if removed else f"nothing is stored{fits or ' yet'}")
     if listing.unreachable:
         frame.output.tell(f"not reached: {listed(listing.unreachable)}")
     if not listing.complete:
-        frame.output.warn("TOO FEW NODES ANSWERED: more may be stored than is listed here.")
+        what = "more may have been removed" if removed else "more may be stored"
+        frame.output.warn(f"TOO FEW NODES ANSWERED: {what} than is listed here.")
     return 0
 
 
@@ -74,3 +79,20 @@ def lines(rows: "list[ListedRow]") -> list[str]:
         ],
         right=(2, 4),
     )
+
+
+def removed_lines(rows: "list[ListedRow]", *, health: bool) -> list[str]:
+    """As `lines`, of removed versions; their health only when it was asked for now."""
+    if not rows:
+        return []
+    return table(
+        ("NAME", "VERSION", "SIZE", "STORED", "REMOVED", "KEPT UNTIL", *(("HEALTH",) if health else ())),
+        [
+            (
+                r.name, r.version, size(r.bytes), moment(r.stored_at), moment(r.removed_at), moment(r.kept_until),
+                *((r.health,) if health else ()),
+            )
+            for r in rows
+        ],
+        right=(2,),
+    )  # fmt: skip

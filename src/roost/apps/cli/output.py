@@ -57,7 +57,7 @@ class Output:
         """The error that ended the command."""
         if self.json:
             told = {"code": failure.code, "message": failure.message, "hint": failure.hint}
-            self._line({"type": "error", **told})
+            self._line({"type": "error", **told, **failure.more})
             return
         print(f"error: {printable(failure.message)}", file=sys.stderr)
         if failure.hint:

@@ -1,6 +1,6 @@
 """`roost repair`: every missing copy made again now, node to node."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,7 @@ from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, printable, size, table
 
 if TYPE_CHECKING:
-    from roost.client import RepairResult
+    from roost.client import RepairResult, RepairRow
 
 EXIT_SHORT = 3
 ROWS_SHOWN = 50
@@ -23,7 +23,7 @@ def repair(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Bring everything up to the copies asked, now, and wait until it is done.
+    """Bring everything up to the copies asked, now, and to the machines where it belongs, and wait until it is done.
 
     The coordinator does the same by itself, after the grace time and within the rate of the settings. Exit code 3: some
     chunks still lack copies.
@@ -51,30 +51,49 @@ def fields(result: "RepairResult") -> dict[str, object]:
         "bytes": result.bytes,
         "short": result.short,
         "dry_run": result.dry_run,
-        "plan": [
-            {"id": row.id, "bytes": row.bytes, "source": row.source, "target": row.target, "reason": row.reason}
-            for row in result.plan
-        ],
+        "plan": [row_fields(row) for row in result.plan],
         "stuck": [{"id": chunk, "reason": reason} for chunk, reason in result.stuck],
         "notes": result.notes,
     }
 
 
+def row_fields(row: "RepairRow") -> dict[str, object]:
+    """One copy of a plan for scripts."""
+    return {
+        "id": row.id, "bytes": row.bytes, "source": row.source, "target": row.target, "work": row.work,
+        "reason": row.reason,
+    }  # fmt: skip
+
+
+def plan_lines(plan: "Sequence[RepairRow]") -> list[str]:
+    """A plan as a person sees it, in its order: the chunks that go one way for one reason in one row."""
+    groups: dict[tuple[str, str, str], list[RepairRow]] = {}
+    for row in plan:
+        groups.setdefault((row.reason, row.source, row.target), []).append(row)
+    if not groups:
+        return []
+    rows = [
+        (printable(reason), printable(source), printable(target), f"{len(g):,}", size(sum(row.bytes for row in g)))
+        for (reason, source, target), g in list(groups.items())[:ROWS_SHOWN]
+    ]
+    more = [f"... and {len(groups) - ROWS_SHOWN:,} rows more"] if len(groups) > ROWS_SHOWN else []
+    return [*table(("WHY", "FROM", "TO", "CHUNKS", "BYTES"), rows, right=(3, 4)), *more]
+
+
+def stuck_lines(stuck: "Sequence[tuple[str, str]]") -> Iterator[str]:
+    """What cannot be done now, by reason, with one chunk as an example."""
+    by_reason: dict[str, list[str]] = {}
+    for chunk, reason in stuck:
+        by_reason.setdefault(reason, []).append(chunk)
+    for reason, chunks in by_reason.items():
+        others = f" and {len(chunks) - 1:,} more" if len(chunks) > 1 else ""
+        yield f"chunk {chunks[0][:12]}{others} cannot be repaired now: {reason}"
+
+
 def lines(result: "RepairResult") -> Iterator[str]:
     """What a person sees: what was done or would be, what cannot be, and the sum of it."""
-    if result.plan:
-        yield from table(
-            ("CHUNK", "BYTES", "FROM", "TO", "BECAUSE IT IS"),
-            [
-                (row.id[:12], size(row.bytes), printable(row.source), printable(row.target), row.reason)
-                for row in result.plan[:ROWS_SHOWN]
-            ],
-            right=(1,),
-        )
-        if len(result.plan) > ROWS_SHOWN:
-            yield f"... and {len(result.plan) - ROWS_SHOWN:,} more"
-    for chunk, reason in result.stuck[:ROWS_SHOWN]:
-        yield f"chunk {chunk[:12]} cannot be repaired now: {reason}"
+    yield from plan_lines(result.plan)
+    yield from stuck_lines(result.stuck)
     planned, made = (counted(number, "copy", "copies") for number in (len(result.plan), result.copies))
     short = counted(result.short, "chunk")
     if result.dry_run:

@@ -46,7 +46,7 @@ def lines(shown: "Shown", *, files: bool, chunks: bool) -> Iterator[str]:
         ("size", f"{size(shown.bytes)} in {counted(len(shown.files), 'entry', 'entries')}"),
         ("stored", f"{moment(shown.stored_at)} from {shown.source}"),
         ("health", f"{shown.health}: {shown.copies} of {shown.redundancy} copies of everything"),
-        ("verified", moment(shown.verified_at)),
+        ("verified", _verified(shown)),
     )
     yield from (f"{key:<9} {printable(value)}" for key, value in facts)
     yield ""
@@ -65,16 +65,25 @@ def lines(shown: "Shown", *, files: bool, chunks: bool) -> Iterator[str]:
 _KINDS = {"d": "folder", "l": "symlink"}
 
 
+def _verified(shown: "Shown") -> str:
+    """The oldest time at which any copy was last verified; all others were verified since."""
+    if shown.verified_at is None:
+        return "never" if shown.chunks else "nothing to verify"
+    return f"{moment(shown.verified_at)}, every copy since"
+
+
 def _by_node(shown: "Shown") -> Iterator[str]:
     count: Counter[str] = Counter()
     held: Counter[str] = Counter()
+    oldest: dict[str, str] = {}
     for chunk in shown.chunks:
         for node in chunk.nodes:
             count[node] += 1
             held[node] += chunk.bytes
-    yield from table(
-        ("NODE", "CHUNKS", "BYTES"), [(n, f"{count[n]:,}", size(held[n])) for n in sorted(count)], right=(1, 2)
-    )
+        for node, at in chunk.verified_at.items():
+            oldest[node] = min(at, oldest.get(node, at))
+    rows = [(n, f"{count[n]:,}", size(held[n]), moment(oldest.get(n))) for n in sorted(count)]
+    yield from table(("NODE", "CHUNKS", "BYTES", "VERIFIED"), rows, right=(1, 2))
     alone = sum(1 for chunk in shown.chunks if not chunk.nodes)
     if alone:
         yield f"{counted(alone, 'chunk')} on no node that answered"

@@ -37,10 +37,10 @@ def start(
     The first start makes the cluster.
     """
     frame = Frame.of(home, config, json)
-    return frame.run(_start(frame, ready_at, frame.settings.local_nodes if local is None else local))
+    return frame.run(_start(frame, ready_at, local))
 
 
-async def _start(frame: Frame, ready_at: int | None, local: int) -> int:
+async def _start(frame: Frame, ready_at: int | None, local: int | None) -> int:
     from roost.node import run_coordinator
 
     frame.log_to(LOG_NAME)

@@ -12,7 +12,11 @@ from roost.core.checkpoint import Health
 from roost.core.cluster import NodeState
 
 if TYPE_CHECKING:
-    from roost.client import ClusterStatus
+    from roost.client import ClusterStatus, NodeRow
+
+ANSWERING = (NodeState.ALIVE, NodeState.DRAINING)
+IDLE = ("idle", "has not looked yet")
+"""How the collection of a node stands when there is nothing to tell of it."""
 
 
 def status(home: HomeOption = None, config: ConfigOption = None, json: JsonOption = False) -> int:
@@ -37,8 +41,8 @@ async def _status(frame: Frame) -> int:
 
 def verdict(found: "ClusterStatus") -> str:
     """One sentence that says how the cluster is, the worst first."""
-    alive = sum(1 for row in found.nodes if row.state == NodeState.ALIVE)
-    every = len(found.nodes)
+    alive = sum(1 for row in _members(found) if row.state in ANSWERING)
+    every = len(_members(found))
     how = found.by_health
     lost, unknown = how.get(Health.LOST, 0), how.get(Health.UNKNOWN, 0)
     short = how.get(Health.DEGRADED, 0) + how.get(Health.AT_RISK, 0)
@@ -68,8 +72,13 @@ def _is(number: int) -> str:
 
 
 def _down(found: "ClusterStatus", alive: int) -> str:
-    names = [row.name for row in found.nodes if row.state != NodeState.ALIVE]
-    return f"{len(found.nodes) - alive:,} of {counted(len(found.nodes), 'node')} not in sight ({listed(names)})"
+    members = _members(found)
+    names = [row.name for row in members if row.state not in ANSWERING]
+    return f"{len(members) - alive:,} of {counted(len(members), 'node')} not in sight ({listed(names)})"
+
+
+def _members(found: "ClusterStatus") -> "list[NodeRow]":
+    return [row for row in found.nodes if row.state != NodeState.LEFT]
 
 
 def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
@@ -84,8 +93,26 @@ def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
     if found.nodes:
         yield ""
         yield from node_lines(found.nodes)
+    scrubbed = [row for row in found.nodes if row.scrub]
+    if scrubbed:
+        yield ""
+        yield "scrub"
+        yield from (f"  {printable(row.name)}: {printable(row.scrub)}{_damage(row)}" for row in scrubbed)
+    waiting_rows = [row for row in found.nodes if row.collection and not row.collection.startswith(IDLE)]
+    if waiting_rows:
+        yield ""
+        yield "collection"
+        yield from (f"  {printable(row.name)}: {printable(row.collection)}" for row in waiting_rows)
     for row in found.watching:
         yield ""
         waiting = f"{len(row.pending):,} waiting" if row.pending else "nothing waits"
         yield f"watching {printable(row.path)}: {waiting}"
         yield from (f"  {printable(name)}: {printable(reason)}" for name, reason in row.pending)
+
+
+def _damage(row: "NodeRow") -> str:
+    """What bad copies a node has found, and what it keeps of them."""
+    if not row.damaged_total and not row.quarantined:
+        return ""
+    kept = counted(row.quarantined or 0, "file")
+    return f"; {counted(row.damaged_total or 0, 'bad copy', 'bad copies')} since it started, {kept} in quarantine"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roost.node import Event
 
 READY = "ready"
+CODE = "recovery_code"
 WARNINGS = frozenset({"warning", "node-down"})
 
 
@@ -37,11 +38,24 @@ def teller(output: Output, *, when_ready: Callable[[], Iterator[str]] | None = N
             output.warn(event.text)
         else:
             output.say(ready_line(event) if event.kind == READY else printable(event.text))
+        code = event.data.get(CODE)
+        if isinstance(code, str):
+            output.say(*code_lines(code))
         if event.kind == READY and READY not in told and when_ready is not None:
             output.say(*when_ready())
         told.add(event.kind)
 
     return tell
+
+
+def code_lines(code: str) -> Iterator[str]:
+    """What a person reads once, and must not overlook."""
+    yield ""
+    yield f"  RECOVERY CODE   {code}"
+    yield ""
+    yield "  Write it down now and keep it off this machine: it is told only this once, and stored nowhere."
+    yield "  If this machine is lost, the code and any one node bring the cluster back: roost recover CODE"
+    yield ""
 
 
 def ready_line(event: "Event") -> str:

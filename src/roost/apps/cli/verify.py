@@ -8,7 +8,7 @@ import typer
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.ticker import shown
-from roost.apps.cli.words import counted, printable, table
+from roost.apps.cli.words import counted, moment, printable, table
 from roost.core.checkpoint import Health
 from roost.core.errors import Damaged
 
@@ -72,6 +72,7 @@ def fields(verdict: "Verdict") -> dict[str, object]:
         "copies": verdict.copies,
         "deep": verdict.deep,
         "damaged": [{"chunk": chunk, "node": node} for chunk, node in verdict.damaged],
+        "verified_at": verdict.verified_at,
         "notes": verdict.notes,
     }
 
@@ -82,8 +83,8 @@ def lines(verdicts: "Sequence[Verdict]") -> Iterator[str]:
         yield "nothing is stored yet"
         return
     yield from table(
-        ("NAME", "VERSION", "HEALTH", "COPIES", "DAMAGED"),
-        [(v.name, v.version, v.health, str(v.copies), str(len(v.damaged))) for v in verdicts],
+        ("NAME", "VERSION", "HEALTH", "COPIES", "DAMAGED", "VERIFIED"),
+        [(v.name, v.version, v.health, str(v.copies), str(len(v.damaged)), moment(v.verified_at)) for v in verdicts],
         right=(3, 4),
     )
     damaged = [(v.name, chunk, node) for v in verdicts for chunk, node in v.damaged]
@@ -91,6 +92,8 @@ def lines(verdicts: "Sequence[Verdict]") -> Iterator[str]:
         yield f"damaged: chunk {chunk} on {printable(node)}, of {printable(name)}"
     if len(damaged) > DAMAGED_SHOWN:
         yield f"... and {len(damaged) - DAMAGED_SHOWN:,} damaged copies more"
+    if damaged:
+        yield "what is damaged is made again from good copies, by the coordinator, or at once by: roost repair"
     healthy = sum(1 for v in verdicts if v.health == Health.HEALTHY and not v.damaged)
     how = "read back and hashed" if verdicts[0].deep else "asked for, not read (--deep reads them)"
     yield f"{healthy:,} of {counted(len(verdicts), 'checkpoint')} healthy; copies were {how}"

@@ -4,20 +4,9 @@ import datetime
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+from roost.settings.units import readable_size as size
 
-
-def size(count: float) -> str:
-    """Bytes with three significant digits: ``512 B``, ``8.00 MiB``, ``898 MiB``."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < 999.5 or unit == _UNITS[-1]:
-            break
-        value /= 1024
-    if unit == "B":
-        return f"{value:.0f} B"
-    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{digits}f} {unit}"
+__all__ = ["counted", "duration", "listed", "moment", "printable", "rate", "size", "table"]
 
 
 def rate(bytes_per_second: float) -> str:

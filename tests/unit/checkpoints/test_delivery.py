@@ -1,0 +1,45 @@
+"""What delivery does when nodes fail while it brings objects up to their copies. `test_store.py` has the rest."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from checkpoint_kits import UNIT, Kit, noise, simulate
+from roost.checkpoints.delivery import Delivery, Pieces
+from roost.checkpoints.placement import Chooser, line
+from roost.checkpoints.progress import Progress
+from roost.core.ids import ObjectId, object_id
+from roost.net.body import Body
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_copy_that_was_counted_on_a_node_found_dead_later_is_made_again(order: int) -> None:
+    """The first object has its two copies as far as anybody knows, when sending the second shows that one of their
+    nodes is dead."""
+
+    async def scenario(kit: Kit) -> None:
+        dead, other, spare = (kit.nodes[number].node_id for number in (1, 2, 3))
+        whole = noise(UNIT, 1)
+        short = next(data for data in (noise(UNIT, seed) for seed in range(2, 99)) if _first(kit, data) == dead)
+        datas = {object_id(data): data for data in (whole, short)}
+        for name, data in datas.items():
+            await kit.peers.store(other).put(name, Body.of(data))
+        await kit.peers.store(dead).put(object_id(whole), Body.of(whole))
+        kit.crash(1)
+
+        @asynccontextmanager
+        async def remake(name: ObjectId) -> AsyncIterator[Pieces | None]:
+            yield [datas[name]]
+
+        delivery = Delivery(kit.peers, Chooser(kit.view, {dead, other, spare}), 2, Progress())
+        delivery.holders = {object_id(whole): {dead, other}, object_id(short): {other}}
+        assert await delivery.top_up(list(datas)[::order], remake) == []
+        assert all(delivery.of(name) == {other, spare} for name in datas)
+        assert all(kit.holders(name) >= {2, 3} for name in datas)
+
+    simulate(scenario, nodes=3)
+
+
+def _first(kit: Kit, data: bytes) -> str:
+    return line(object_id(data), kit.view)[0]

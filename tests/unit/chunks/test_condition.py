@@ -1,0 +1,63 @@
+"""The condition of a disk: one fault is damage, several make its node one to be given nothing."""
+
+from roost.chunks.condition import FILES_MAX, WITHIN_S, DiskCondition, Fault
+
+
+def fault(path: str, at: float = 100.0, *, writing: bool = False) -> Fault:
+    return Fault(path, writing, at, f"cannot read {path}: it burns")
+
+
+def noted(*faults: Fault) -> DiskCondition:
+    condition = DiskCondition()
+    for one in faults:
+        condition.note(one)
+    return condition
+
+
+def test_a_disk_without_faults_is_well() -> None:
+    condition = noted()
+    assert (condition.trouble, condition.faults) == ("", 0)
+
+
+def test_one_bad_file_is_damage_and_no_more_however_often_it_is_tried() -> None:
+    condition = noted(*(fault("chunks/ab/x", 100 + n) for n in range(50)))
+    assert (condition.trouble, condition.faults) == ("", 50)
+
+
+def test_several_files_within_an_hour_are_a_disk_that_keeps_failing() -> None:
+    condition = noted(*(fault(f"chunks/{n}", 100 + n) for n in range(FILES_MAX - 1)))
+    assert condition.trouble == ""
+    condition.note(fault("records/y", 105))
+    assert (
+        condition.trouble == "its disk keeps failing, on 3 files within an hour; last: cannot read records/y: it burns"
+    )
+
+
+def test_faults_that_lie_far_apart_are_no_pattern() -> None:
+    condition = noted(*(fault(f"chunks/{n}", n * WITHIN_S / 2) for n in range(20)))
+    assert condition.trouble == ""
+
+
+def test_a_node_that_cannot_write_its_own_state_is_in_trouble_at_once() -> None:
+    assert noted(fault("state/scrub.tmp-0", writing=True)).trouble.startswith("its disk does not take")
+    assert noted(fault("state", writing=True)).trouble
+    assert noted(fault("state/scrub")).trouble == "", "what cannot be read of it can be made anew"
+    assert noted(fault("stately/scrub", writing=True)).trouble == ""
+
+
+def test_the_verdict_stands_until_all_was_read_and_good() -> None:
+    condition = noted(*(fault(f"chunks/{n}") for n in range(FILES_MAX)))
+    assert condition.trouble
+    condition.note(fault("chunks/x", 100 + 10 * WITHIN_S))
+    assert condition.trouble, "time alone heals nothing"
+    condition.recover()
+    assert condition.trouble == ""
+    condition.note(fault("chunks/1", 101 + 10 * WITHIN_S))
+    assert condition.trouble == "", "and what was before does not count again"
+
+
+def test_a_flood_of_faults_is_bounded_and_still_a_verdict() -> None:
+    condition = noted(*(fault(f"chunks/{n}") for n in range(100_000)))
+    assert condition.trouble
+    assert condition.faults < 1000
+    assert len(noted(Fault("state/x", True, 1.0, "x" * 5000)).trouble) < 1000
