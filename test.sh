@@ -51,4 +51,9 @@ if [ "$everything" = no ]; then
         *) selection+=(--ignore=tests/lab) ;;
     esac
 fi
-exec "$VENV/bin/python" -m pytest -q ${selection[@]+"${selection[@]}"} ${arguments[@]+"${arguments[@]}"}
+# Many tests wait for real processes, so a few run beside each other; which do is up to who chooses some of them.
+workers=()
+if [ ${#arguments[@]} -eq 0 ]; then
+    workers+=(-n 3 --dist worksteal)
+fi
+exec "$VENV/bin/python" -m pytest -q ${workers[@]+"${workers[@]}"} ${selection[@]+"${selection[@]}"} ${arguments[@]+"${arguments[@]}"}

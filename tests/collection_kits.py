@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from checkpoint_kits import NAME, Kit, KitNode, Tree, simulate, start_node
 from chunk_kits import RESERVE_BYTES
 from roost.checkpoints.collect import Periods
-from roost.checkpoints.collector import Collector, answering
+from roost.checkpoints.collector import Collector
 from roost.checkpoints.remove import remove
 from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone, encode_record
@@ -36,12 +36,13 @@ class Estate:
         """Give a node its collector, as a node's process does at its start."""
         node = self.kit.nodes[number]
 
-        def others() -> list[NodeId]:
-            return [m.node_id for m in self.kit.view.storage if m.node_id != node.node_id]
+        async def answering() -> list[NodeId]:
+            answers = await node.links.reach([m.node_id for m in self.kit.view.storage], within_s=2.0)
+            return [node_id for node_id, error in answers.items() if error is None]
 
         collector = Collector(
             self.kit.runtime, node.disk, node.store, node.records, node.links, own=node.node_id,
-            view=lambda: self.views.get(number, self.kit.view), alive=answering(node.links, others),
+            view=lambda: self.views.get(number, self.kit.view), alive=answering,
             periods=periods or Periods(),
         )  # fmt: skip
         node.records._added = collector.learn

@@ -88,9 +88,8 @@ class Cluster:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
         if machine is not None:
             environment["ROOST_MACHINE"] = f"{machine:032x}"
-        program = Program(
-            [*words, *options], environment, self.root, self.root / "errors" / f"{len(self._programs)}-{words[0]}", prefix
-        )
+        errors = self.root / "errors" / f"{len(self._programs)}-{words[0]}"
+        program = Program([*words, *options], environment, self.root, errors, prefix)
         self._programs.append(program)
         return program
 
@@ -151,14 +150,15 @@ class Cluster:
         self.coordinator.until("ready", timeout_s=READY_LIMIT_S)
         for home in sorted(self.home.glob("nodes/*")):
             state = json.loads((home / "run.json").read_text())
-            self._handle(state["pid"])
+            with contextlib.suppress(ProcessLookupError):  # of one that was not started again
+                self._handle(state["pid"])
         if local:
             self._learn_local()
         return self.coordinator
 
     def _learn_local(self) -> None:
         for row in self.done("nodes")["nodes"]:
-            if row["pid"] is not None:
+            if row.get("pid") is not None:
                 self.nodes[row["name"]] = Node(row["name"], row["id"], Path(row["home"]), self._handle(row["pid"]))
 
     def _handle(self, pid: int) -> Handle:

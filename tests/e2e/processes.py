@@ -116,7 +116,8 @@ class Program:
         with self.errors_to.open("wb") as errors:
             self._process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "roost", *self.arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=dict(self.environment), cwd=self.directory, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=dict(self.environment),
+                cwd=self.directory, start_new_session=True,
             )  # fmt: skip
         self.handle = Handle(self._process.pid)
 
@@ -161,13 +162,19 @@ class Program:
     def stood_still_s(self, *, since: float) -> float:
         """The longest time after `since` in which it moved nothing, as far as its progress told; its last word counts
         as a move."""
-        longest, moved_at, done = 0.0, since, -1
+        moves = self.moves(since=since)
+        return max(at - before for (before, _), (at, _) in zip([(0.0, -1), *moves], moves, strict=False))
+
+    def moves(self, *, since: float) -> list[tuple[float, int]]:
+        """When after `since` it had moved more bytes, and how many; the last is its end."""
+        found: list[tuple[float, int]] = []
+        most = -1
         for line, at in zip(self.lines, self.read_at, strict=True):
-            moved = line["type"] != "progress" or line.get("bytes_done", done) > done
-            done = max(done, line.get("bytes_done", done))
-            if moved and at > since:
-                longest, moved_at = max(longest, at - moved_at), at
-        return longest
+            done = line.get("bytes_done", most)
+            if (done > most or line["type"] != "progress") and at > since:
+                found.append((at - since, done))
+            most = max(most, done)
+        return found
 
     def wait(self, timeout_s: float = 60) -> Answer:
         """Read to the end; what it said."""

@@ -139,3 +139,27 @@ def test_ctrl_c_ends_a_node_and_one_that_is_frozen_does_not_stop_it(cluster: Clu
     cluster.coordinator.handle.signal(signal.SIGINT)
     assert cluster.coordinator.wait(30).code == 0
     assert all(node.handle.ended(0) for node in others)
+
+
+def test_local_nodes_that_left_or_cannot_start_hold_up_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    path = trees.write(tmp_path / "kept.bin", trees.noise(100_000, seed=67))
+    cluster.done("store", path, "--name", "coordinator/kept", "--redundancy", "3")
+    left, broken, *others = cluster.nodes.values()
+    cluster.done("nodes", "drain", left.name)
+    assert cluster.coordinator is not None
+    told = cluster.coordinator.until("node-down")
+    assert "has left the cluster" in told["text"]
+    assert cluster.stop().code == 0
+    (broken.home / "chunks/store.id").rename(tmp_path / "store.id")
+
+    program = cluster.start(local=4, ready=2)
+    told = {line["event"]: line for line in program.lines}
+    assert told["local-left-out"]["number"] == int(left.home.name)
+    warned = told["warning"]["text"]
+    assert f"local node {broken.home.name} did not start" in warned
+    assert "store.id is missing" in warned
+    states = {i: row["state"] for i, row in cluster.rows().items()}
+    assert states[left.id] == "left"
+    assert {states[node.id] for node in others} == {"alive"}
+    assert trees.tree_of(cluster.gathered("coordinator/kept")) == trees.tree_of(path)
+    (tmp_path / "store.id").rename(broken.home / "chunks/store.id")

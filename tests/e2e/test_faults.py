@@ -1,8 +1,8 @@
 """Faults of nodes and clients in the middle of the work: stored stays stored, and nothing hangs.
 
 The numbers are those of the table of faults; faults of disks are in `test_faults_of_disks.py`, 9 in
-`test_coordinator.py`, 10 and 11 in `test_strangers.py`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14 comes
-with the watcher. Each test harms a cluster whose nodes stand for four machines. A link that is cut is here a node that
+`test_coordinator.py`, 10 and 11 in `test_strangers.py`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14
+comes with the watcher. Each test harms a cluster whose nodes stand for four machines. A link that is cut is here a node that
 is frozen: cut wires are the business of the simulator.
 """
 
@@ -172,7 +172,7 @@ def test_fault_02_a_node_killed_in_the_middle_of_a_store(spread: Cluster, big: P
     begun = time.monotonic()
     program.handle.resume()
     receipt = whole(spread, program.wait(WAY_AROUND_S), path)
-    assert program.stood_still_s(since=begun) < NOTICED_S
+    assert program.stood_still_s(since=begun) < NOTICED_S, program.moves(since=begun)
     assert receipt["copies"] == 2
     assert victim.name not in receipt["nodes"]
     assert any(victim.name in note for note in receipt["notes"])
@@ -187,7 +187,7 @@ def test_fault_03_a_node_frozen_in_the_middle_of_a_store(spread: Cluster, big: P
     begun = time.monotonic()
     program.handle.resume()
     answer = program.wait(WAY_AROUND_S)
-    assert program.stood_still_s(since=begun) < NOTICED_S
+    assert program.stood_still_s(since=begun) < NOTICED_S, program.moves(since=begun)
     assert (answer.code, answer.result["copies"]) == (0, 2), answer
     assert victim.name not in answer.result["nodes"]
     shown = spread.done("show", "faults/frozen")
@@ -204,7 +204,7 @@ def test_fault_03_a_node_frozen_in_the_middle_of_a_gather(
     begun = time.monotonic()
     program.handle.resume()
     answer = program.wait(WAY_AROUND_S)
-    assert program.stood_still_s(since=begun) < NOTICED_S
+    assert program.stood_still_s(since=begun) < NOTICED_S, program.moves(since=begun)
     assert answer.code == 0, answer
     assert answer.result["failovers"] > 0
     assert any(victim.name in note for note in answer.result["notes"])

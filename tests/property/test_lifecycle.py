@@ -28,17 +28,18 @@ from roost.core.errors import NotFound, RoostError, Unreachable, UsageError
 from roost.core.ids import CheckpointName, ObjectId, RecordId
 from roost.net.links import REFUSAL_S
 from roost.testing.disk import MemoryDisk
+from roost.testing.files import PowerCut
 from roost.testing.loop import SimulatedLoop
 
 T = TypeVar("T")
 Files = frozenset[int]
 
-NODES = 4
+NODES = 3
 REDUNDANCY = Redundancy.parse("2")
 CHUNK_BYTES = 4096
 KEEP_S = 7 * 86_400
 NAMES = (CheckpointName("run/step-1"), CheckpointName("run/step-2"))
-CONTENTS: tuple[Files, ...] = tuple(frozenset(files) for files in ((1, 2), (2, 3), (1, 2, 3), (4,), (1, 4)))
+CONTENTS: tuple[Files, ...] = tuple(frozenset(files) for files in ((1, 2), (2, 3), (4,), (5, 6), (1, 7)))
 """Which files a checkpoint is made of, one chunk each: any two have something in common, or nothing."""
 PAUSES = (60.0, 50 * 60.0, 3 * HOUR, 25 * HOUR, 8 * DAY)
 DOWN_MAX = 2
@@ -84,7 +85,7 @@ class Model:
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Four nodes on machines of their own, and one person at a time."""
+    """Three nodes on machines of their own, and one person at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,6 +93,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.chance = random.Random(7)
         self.down: set[int] = set()
         self.made = 0
+        self.bugs: list[str] = []
         self.runner = asyncio.Runner(loop_factory=lambda: SimulatedLoop(seconds_max=1e9))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -112,8 +114,19 @@ class Lifecycle(RuleBasedStateMachine):
                     file.close()
             return estate
 
+        self.runner.get_loop().set_exception_handler(self._unhandled)
         self.estate = self.run(main())
         self.kit = self.estate.kit
+        for name in NAMES:
+            self.run(self._store(name, CONTENTS[0]))
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A task ended with a bug; what a dead node's tasks still do is none."""
+        error = context.get("exception")
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if not isinstance(error, PowerCut):
+            self.bugs.append(f"{context.get('message')}: {error!r}")
 
     @property
     def now(self) -> float:
@@ -145,24 +158,27 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(name=names, files=contents, crash=nodes, at=moments, collecting=st.booleans())
     def stores(self, name: CheckpointName, files: Files, crash: int, at: float | None, collecting: bool) -> None:
-        async def main() -> None:
-            kit = self.kit
-            request = StoreRequest(name, "here:/out", REDUNDANCY, CHUNK_BYTES)
-            found = scan(kit.source, where(files))
-            beside = self._meanwhile(crash, at, collecting=collecting)
-            newest = await self._newest(name)
-            receipt = await self._with(
-                store(kit.peers, kit.catalogue, kit.source, found, request, Progress()), beside
-            )  # fmt: skip
-            assert not isinstance(receipt, RoostError), f"{len(self.up())} nodes are up, and yet: {receipt!r}"
-            if len(self.up()) == NODES and at is None:
-                assert not receipt.degraded
-            if newest is not None and newest.files == files and newest.left == REDUNDANCY.copies and not self.down:
-                assert receipt.unchanged
-                assert receipt.version == newest.version
-            await self._acknowledge(name, receipt.version, files, receipt.copies)
+        self.run(self._store(name, files, crash=crash, at=at, collecting=collecting))
 
-        self.run(main())
+    async def _store(
+        self, name: CheckpointName, files: Files, *, crash: int = 1, at: float | None = None, collecting: bool = False
+    ) -> None:
+        kit = self.kit
+        request = StoreRequest(name, "here:/out", REDUNDANCY, CHUNK_BYTES)
+        found = scan(kit.source, where(files))
+        newest = await self._newest(name)
+        whole = newest is not None and newest.files == files and newest.left == REDUNDANCY.copies and not self.down
+        receipt = await self._with(
+            store(kit.peers, kit.catalogue, kit.source, found, request, Progress()),
+            self._meanwhile(crash, at, collecting=collecting),
+        )
+        assert not isinstance(receipt, RoostError), f"{len(self.up())} nodes are up, and yet: {receipt!r}"
+        assert receipt.degraded == (receipt.copies < REDUNDANCY.copies)
+        if not self.down:
+            assert not receipt.degraded
+        if newest is not None and whole:
+            assert (receipt.unchanged, receipt.version) == (True, newest.version)
+        await self._acknowledge(name, receipt.version, files, receipt.copies)
 
     async def _newest(self, name: CheckpointName) -> Version | None:
         """The newest version of the name that this person knows, if it lives."""
@@ -201,13 +217,22 @@ class Lifecycle(RuleBasedStateMachine):
         self.run(main())
 
     @precondition(lambda self: any(v.gone_at is not None for v in self.model.versions.values()))
-    @rule(data=st.data(), crash=nodes, at=moments, collecting=st.booleans())
-    def undeletes(self, data: st.DataObject, crash: int, at: float | None, collecting: bool) -> None:
+    @rule(
+        data=st.data(), after=st.sampled_from((0.0, 3 * HOUR, 8 * DAY)), crash=nodes, at=moments,
+        collecting=st.booleans(),
+    )  # fmt: skip
+    def undeletes(
+        self, data: st.DataObject, after: float, crash: int, at: float | None, collecting: bool
+    ) -> None:  # fmt: skip
+        """At once, or when time has passed and the nodes have collected."""
         removed = [v for v in self.model.versions.values() if v.gone_at is not None]
         old = data.draw(st.sampled_from(sorted(removed, key=lambda v: (v.gone_at or 0.0, v.record))))
 
         async def main() -> None:
             kit = self.kit
+            if after:
+                await asyncio.sleep(after)
+                await self._collect(self.up())
             survey = await kit.survey()
             listed = await self._find_removed(old)
             if listed is None:
@@ -248,21 +273,19 @@ class Lifecycle(RuleBasedStateMachine):
         references = self.estate.collectors[number]._references
         return not references.is_live(version.record) and version.record in self.kit.nodes[number].records
 
-    @rule()
-    def another_person_comes(self) -> None:
-        """Who knows nothing but the nodes."""
+    @rule(newcomer=st.booleans())
+    def looks(self, newcomer: bool) -> None:
+        """What lives is listed and comes back byte for byte, as long as enough of it is left; also to a newcomer, who
+        knows nothing but the nodes."""
 
         async def main() -> None:
             kit = self.kit
-            kit.catalogue = await memory_catalogue(kit.runtime)
-            kit.peers = Peers(kit.runtime, kit.links, lambda: kit.view, kit.catalogue)
+            if newcomer:
+                kit.catalogue = await memory_catalogue(kit.runtime)
+                kit.peers = Peers(kit.runtime, kit.links, lambda: kit.view, kit.catalogue)
+            await self._look()
 
         self.run(main())
-
-    @rule()
-    def looks(self) -> None:
-        """What lives is listed and comes back byte for byte, as long as enough of it is left."""
-        self.run(self._look())
 
     async def _look(self) -> None:
         kit = self.kit
@@ -290,24 +313,33 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
-    @rule(pause=st.sampled_from(PAUSES))
-    def time_passes(self, pause: float) -> None:
-        self.run(asyncio.sleep(pause))
+    @rule(pause=st.sampled_from(PAUSES), some=st.just(set(range(1, NODES + 1))) | st.sets(nodes))
+    def time_passes_and_nodes_collect(self, pause: float, some: set[int]) -> None:
+        async def main() -> None:
+            await self._collect(some)
+            await asyncio.sleep(pause)
+            await self._collect(some)
 
-    @rule(some=st.sets(nodes, min_size=1))
-    def nodes_collect(self, some: set[int]) -> None:
-        self.run(self._collect(some))
+        self.run(main())
 
     async def _collect(self, some: Iterable[int]) -> None:
         for number in sorted(some):
             if number not in self.down:
                 await self.estate.collectors[number].collect()
 
-    @precondition(lambda self: len(self.down) < DOWN_MAX)
-    @rule(number=nodes)
-    def crashes(self, number: int) -> None:
+    @rule(number=nodes, empty=st.booleans())
+    def the_power_is_switched(self, number: int, empty: bool) -> None:
+        """A node that is up loses its power. One that is down comes back; with an empty disk, unless something living
+        was on that one alone."""
         if number not in self.down:
-            self.run(self._crash(number))
+            if len(self.down) < DOWN_MAX:
+                self.run(self._crash(number))
+        elif empty and all(version.left >= 2 for version in self.model.living()):
+            self.run(self._restart(number, MemoryDisk()))
+            for version in self.model.versions.values():
+                version.losses += 1
+        else:
+            self.run(self._restart(number))
 
     async def _crash(self, number: int) -> None:
         """Its machine loses its power."""
@@ -316,11 +348,6 @@ class Lifecycle(RuleBasedStateMachine):
         self.kit.world.crash(node.host, silent=False)
         node.disk = node.disk.crash(self.chance)
         await node.links.close()
-
-    @precondition(lambda self: self.down)
-    @rule(data=st.data())
-    def restarts(self, data: st.DataObject) -> None:
-        self.run(self._restart(data.draw(st.sampled_from(sorted(self.down)))))
 
     async def _restart(self, number: int, disk: MemoryDisk | None = None) -> None:
         node = self.kit.nodes[number]
@@ -331,42 +358,22 @@ class Lifecycle(RuleBasedStateMachine):
         self.down.discard(number)
         await asyncio.sleep(2 * REFUSAL_S)  # so that everybody dials it again
 
-    @precondition(lambda self: self.down)
-    @rule(data=st.data())
-    def a_disk_is_replaced(self, data: st.DataObject) -> None:
-        """A node that was down comes back with an empty disk, if nothing living was on that one alone."""
-        number = data.draw(st.sampled_from(sorted(self.down)))
-        if any(version.left < 2 for version in self.model.living()):
-            return
+    @rule(repair=st.booleans())
+    def nodes_hear_of_each_other(self, repair: bool) -> None:
+        """All that are up exchange records; with `repair`, short copies are made again."""
 
-        async def main() -> None:
-            await self._restart(number, MemoryDisk())
-            for version in self.model.versions.values():
-                version.losses += 1
-
-        self.run(main())
-
-    @rule()
-    def records_are_exchanged(self) -> None:
-        self.run(self.estate.exchange())
-
-    @precondition(lambda self: not self.down)
-    @rule()
-    def all_is_repaired(self) -> None:
         async def main() -> None:
             await self.estate.exchange()
+            if not repair:
+                return
             steward = Steward(self.kit.peers, self.kit.catalogue, grace_s=0.0, rate=0)
             await steward.look(Progress(), at_once=True)
             for version in self.model.living():
-                if version.left:
+                if not self.down and version.left:
                     version.copies, version.losses = REDUNDANCY.copies, 0
-                    await self._is_known_everywhere(version)
+                    assert all(version.record in self.kit.nodes[number].records for number in self.up())
 
         self.run(main())
-
-    async def _is_known_everywhere(self, version: Version) -> None:
-        for number in self.up():
-            assert version.record in self.kit.nodes[number].records
 
     # -- what holds at any time ------------------------------------------------------------------------------------
 
@@ -376,6 +383,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def nothing_promised_is_gone(self) -> None:
+        assert not self.bugs
         now = self.now
         for version in [*self.model.living(), *self.model.may_be_back(now)]:
             for object_id in version.objects:

@@ -37,7 +37,7 @@ class Coordinator:
 
     def __init__(self, world: World, number: int) -> None:
         self.name = f"coordinator-{number}"
-        self.identity: Identity = member(11 + number, machine=200 + number)
+        self.identity: Identity = member(10 + number, machine=200 + number)
         self.home = MemoryDisk(block_bytes=BLOCK_BYTES)
         self.process: SimProcess | None = None
         self.repaired = 0

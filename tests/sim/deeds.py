@@ -2,8 +2,10 @@
 come of each, given what befell the cluster."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
+from roost.checkpoints.delivery import ask_all_have
 from roost.checkpoints.drain import set_standing
 from roost.checkpoints.gather import gather
 from roost.checkpoints.progress import Progress
@@ -259,6 +261,31 @@ class Deeds:
             self._world.covered |= {"repaired"} if result.copies else set()
         elif result is not None:
             self._allow("repair", "repair", result, Unreachable)
+
+    async def scatter(self, person: Person, name: str) -> None:
+        """Have copies of the newest version made that nobody asked for, as two stewards with different views would."""
+        what = f"{person.name} scatters {name}"
+
+        async def work(session: Session, process: SimProcess) -> int:
+            survey = await session.peers.survey(enough=TWO)
+            survey.require_any()
+            listed = await session.catalogue.find(CheckpointName(name), None)
+            manifest = await session.catalogue.manifest(listed.manifest)
+            holders, _ = await ask_all_have(session.peers, sorted(survey.reached), manifest.objects())
+            made = 0
+            for object_id, nodes in holders.items():
+                for target in sorted(survey.reached - nodes) if nodes else ():
+                    with contextlib.suppress(RoostError):
+                        problem = await session.peers.pass_on(object_id, holder=min(nodes), target=target)
+                        made += not problem
+            return made
+
+        result = await self._office.operate(person, what, work)
+        if isinstance(result, int):
+            self._world.tell(f"{result} copies more were made")
+            self._world.covered |= {"scattered"} if result else set()
+        elif isinstance(result, RoostError) and not isinstance(result, NotFound):
+            self._allow(what, "scatter", result, Unreachable)
 
     async def drain(self, person: Person, node: SimNode) -> None:
         """Ask for a node to be emptied; the stewards do it."""

@@ -16,7 +16,7 @@ from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone
 from roost.core.checkpoint import Redundancy
 from roost.core.errors import Lost, RoostError, Unreachable
-from roost.core.ids import ObjectId, RecordId
+from roost.core.ids import NodeId, ObjectId, RecordId
 from roost.testing.cluster import SimNode
 from roost.testing.process import SimProcess
 from roost.wire.messages import Scrub, Scrubbed
@@ -33,6 +33,8 @@ LEAVE_LIMIT_S = 400.0
 """A node that is drained has left after its stewards looked a few times."""
 COLLECT_LIMIT_S = 240.0
 ASK_EVERY_S = 15.0
+REPAIRS_MAX = 3
+"""A node that came back a moment ago is not dialled by everybody at once."""
 LONG_S = 600
 """What is kept so long after a removal is not collected in a run."""
 UPKEEP_LIMIT_S = 200.0
@@ -60,8 +62,7 @@ class Ending:
         self._world.cluster.introduce(self._reader.home, [self._chance.choice(alive)])
         await self._operate("the deep look", self._look_deep)
         await self._operate("the scrub", self._scrub)
-        await self._operate("the repair", self._repair)
-        self._check_repaired()
+        await self._repaired()
         await self._emptied()
         await self._operate("the collection", lambda session, _: collect_everywhere(session, at_once=True))
         await self._collected()
@@ -94,15 +95,20 @@ class Ending:
             return
         chosen = self._chance.choice(listed)
         manifest = await session.catalogue.manifest(chosen.manifest)
+        before = {wanted: self._holders(wanted) for wanted in manifest.objects()}
         findings = await examine(session.peers, survey, manifest, Progress(), deep=True)
         doubtful = self._world.happened & {"disk error", "lies"}  # what could not be read once is not vouched for
-        for wanted, holders in findings.holders.items():
-            good = {n.node_id for n in self._world.surviving() if has_good(n.disk, wanted)}
-            if not holders <= good or (holders != good and not doubtful):
+        for wanted, found in findings.holders.items():
+            now = self._holders(wanted)  # copies come and go meanwhile, by repair and collection
+            if not found <= now | before[wanted] or (not found >= now & before[wanted] and not doubtful):
                 raise Violation(
-                    f"a deep look at {chosen.name}@{chosen.version} finds {len(holders)} copies of "
-                    f"{wanted.hex()[:12]}, not {len(good)}"
+                    f"a deep look at {chosen.name}@{chosen.version} finds {len(found)} copies of "
+                    f"{wanted.hex()[:12]}, not {len(now)}"
                 )
+
+    def _holders(self, wanted: ObjectId) -> set[NodeId]:
+        """Who has a good copy, whether or not it could tell."""
+        return {node.node_id for node in self._world.surviving() if has_good(node.disk, wanted)}
 
     async def _survey(self, session: Session) -> Survey:
         survey = await session.peers.survey(enough=TWO)
@@ -134,8 +140,17 @@ class Ending:
         self._world.tell(f"repaired: {mended.copies} copies, {mended.short} short, {mended.notes} {mended.plan.stuck}")
         return mended
 
-    def _check_repaired(self) -> None:
-        """Everything that is live and not lost has all its copies, as far as there are machines."""
+    async def _repaired(self) -> None:
+        """Everything that is live and not lost comes to have all its copies, as far as there are machines."""
+        for _ in range(REPAIRS_MAX):
+            await self._operate("the repair", self._repair)
+            if not (short := self._short()):
+                return
+            await asyncio.sleep(ASK_EVERY_S)
+        raise Violation(f"after the repair {short}")
+
+    def _short(self) -> str:
+        """Which object has too few copies, if any."""
         alive = self._world.surviving()
         keepers = [node for node in alive if node.number not in self._world.draining]
         for record, manifest in sorted(self._live(alive[0]).items()):
@@ -143,10 +158,11 @@ class Ending:
             for i in manifest.objects():
                 holders = [node for node in alive if has_good(node.disk, i)]
                 if holders and self._ledger.machines(holders) < wanted:
-                    raise Violation(
-                        f"after the repair {i.hex()[:12]} of {manifest.name}@{manifest.version_of(record)} is on "
+                    return (
+                        f"{i.hex()[:12]} of {manifest.name}@{manifest.version_of(record)} is on "
                         f"{[node.name for node in holders]}, not on {wanted} machines"
                     )
+        return ""
 
     def _live(self, node: SimNode) -> dict[RecordId, Manifest]:
         """The manifests on a node's disk that no tombstone there takes back."""

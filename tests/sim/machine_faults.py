@@ -72,9 +72,12 @@ class MachineFaults:
         process = node.process
         assert process is not None
         strike: Strike = process.before_step(self._chance.randrange(1, STEPS_MAX), blow)
-        if await self._cluster.until(lambda: process.dead, within_s=20.0):
+        try:
+            await self._cluster.until(lambda: process.dead, within_s=20.0)
+        finally:
+            strike.call_off()
+        if process.dead:
             await self._back(node)
-        strike.call_off()
 
     async def _kill(self, node: SimNode) -> None:
         self._cluster.kill(node)

@@ -18,6 +18,7 @@ from sim.identities import member
 
 LINES = (Line(), Line(), Line(delay_s=(0.001, 0.02), bytes_per_s=6_000_000))
 SLOW_RHYTHM = Rhythm(every_s=6.0, quiet_s=5.0, suspect_s=15.0, down_s=30.0, down_every_s=60.0)
+CALM_PROMISE_S = 20.0
 ASKED_ONLY_S = 1e5
 """Passes of collection after the first come only when somebody asks for them: at several nodes at once."""
 SCRUB = Terms(every_s=600.0, rate=10 * 1024 * 1024)
@@ -44,6 +45,11 @@ class Setting:
         return replace(options, rhythm=self.rhythm, scrub=self.scrub, periods=self.periods)
 
     @property
+    def hasty(self) -> bool:
+        """Whether reservations may end between two requests of one operation."""
+        return self.periods.promise_s < CALM_PROMISE_S
+
+    @property
     def losses(self) -> int:
         """How many machines every checkpoint survives."""
         return min(redundancy.losses for redundancy in self.redundancies)
@@ -61,7 +67,7 @@ def draw_setting(chance: random.Random) -> Setting:
     identities = tuple(member(number, machine=machine) for number, machine in enumerate(machines))
     places = len(set(machines)) if len(set(machines)) > 1 else count
     wanted = ("2",) if places < 4 or chance.random() < 0.6 else chance.choice((("3",), ("2", "3")))
-    promise_s = chance.choice((2.0, 5.0, 20.0))
+    promise_s = chance.choice((0.3, 2.0, CALM_PROMISE_S, CALM_PROMISE_S))
     periods = Periods(
         every_s=chance.choice((5.0, 15.0, ASKED_ONLY_S)), retry_s=3.0, save_s=chance.choice((4.0, 10.0)),
         untouched_s=chance.choice((5.0, 15.0)), uptime_s=promise_s + chance.choice((0.0, 5.0)), promise_s=promise_s,

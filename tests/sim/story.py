@@ -26,6 +26,7 @@ RUN_LIMIT_S = 6000.0
 STEPS_MAX = 1_500_000
 FORM_LIMIT_S = 90.0
 PEOPLE = 2
+ADMIN = 3
 NAMES = ("run/step-1", "run/step-2", "other")
 KEPT_S = (0, 0, 10, 600)
 """For how long what is removed can be brought back."""
@@ -88,6 +89,7 @@ class Story:
         self._deeds = Deeds(world, self._office)
         self._maker = Maker(world.chance("checkpoints"))
         self._people = [Person(number) for number in range(PEOPLE)]
+        self._admin = Person(ADMIN)
         self._coordinators = [Coordinator(world, number) for number in range(world.setting.coordinators)]
         self._joined = 0
         count, wanted = len(world.setting.identities), [str(r) for r in world.setting.redundancies]
@@ -100,7 +102,7 @@ class Story:
             await self._round()
         await self._weather.clear()
         await Ending(self._world, self._office, self._deeds).run()
-        for person in self._people:
+        for person in (*self._people, self._admin):
             await self._office.leave(person)
         self._check()
         return self._outcome()
@@ -113,7 +115,7 @@ class Story:
             self._cluster.start(node)
         if not await self._cluster.until(lambda: all(self._sees_all(n) for n in nodes), within_s=FORM_LIMIT_S):
             raise Violation("the cluster did not form")
-        machines: list[Person | Coordinator] = [*self._people, *self._coordinators]
+        machines: list[Person | Coordinator] = [*self._people, self._admin, *self._coordinators]
         for machine in machines:
             known = self._chance.sample(nodes, self._chance.randrange(1, len(nodes) + 1))
             self._cluster.introduce(machine.home, known)
@@ -128,7 +130,8 @@ class Story:
         self._weather.brew()
         people = self._people if self._chance.random() < 0.4 else self._people[:1]
         same = self._maker.tree()
-        duel = self._past_name() if self._chance.random() < 0.25 else None
+        hasty = self._world.setting.hasty
+        duel = self._past_name() if self._chance.random() < (0.5 if hasty else 0.2) else None
         async with asyncio.TaskGroup() as group:
             if duel is not None:
                 group.create_task(self._free(self._people[0], duel))
@@ -156,6 +159,9 @@ class Story:
             await self._take_away(person, name)
         elif past and drawn < 0.5:
             await self._deeds.repair(person)
+        elif past and drawn < 0.6:
+            await self._deeds.scatter(person, name)
+            await self._deeds.collect(person)
         else:
             await self._keep(person, name, tree or self._draw_tree(past))
 
@@ -200,7 +206,7 @@ class Story:
         """Store what is being removed, or the step after it, perhaps under another name, and often so slowly that what
         is counted on is not reserved any more at the commit."""
         past = list(self._world.ledger.trees_of(name))
-        if self._chance.random() < 0.6:
+        if self._chance.random() < 0.7:
             self._slow_down(person)
         await asyncio.sleep(10 ** self._chance.uniform(-2, 0.5))
         tree = past[-1] if self._chance.random() < 0.4 else self._maker.next_step(past[-1])
@@ -209,7 +215,8 @@ class Story:
 
     def _slow_down(self, person: Person) -> None:
         """Put a person on a slow line, for good."""
-        line = Line(delay_s=(0.01, 0.1), bytes_per_s=self._chance.choice((20_000, 60_000)))
+        delay_s = self._chance.choice((0.1, 0.4))
+        line = Line(delay_s=(0.01, delay_s), bytes_per_s=self._chance.choice((25_000, 100_000)))
         self._world.tell(f"{person.name} is on a slow line")
         self._world.happened.add("slow line")
         for node in self._cluster.nodes:
@@ -221,7 +228,7 @@ class Story:
         if drawn < 0.4:
             await self._join()
         elif drawn < 0.75 and not self._world.setting.shared and not self._world.draining:
-            await self._deeds.drain(self._people[-1], self._chance.choice(self._world.surviving()))
+            await self._deeds.drain(self._admin, self._chance.choice(self._world.surviving()))
         elif self._coordinators:
             coordinator = self._chance.choice(self._coordinators)
             coordinator.kill()

@@ -195,8 +195,8 @@ def _drops_without_promises(planted: ExitStack) -> None:
 
 
 def _drops_by_two(planted: ExitStack) -> None:
-    """Any other holders are enough to drop a copy, and who has just promised to keep one drops it all the same: of two
-    that have a copy too many, both drop it."""
+    """Any other holders are enough to drop a copy, and no promise is kept: of two that have a copy too many, both drop
+    it."""
 
     def belongs_to(object_id: ObjectId, copies: int, own: NodeId, view: View) -> tuple[NodeId, ...]:
         others = tuple(node for node in line(object_id, view) if node != own)[:copies]
@@ -206,7 +206,11 @@ def _drops_by_two(planted: ExitStack) -> None:
         return "" if one.keepers and set(one.keepers) <= set(one.promised) else "they did not promise"
 
     planted.enter_context(mock.patch.object(surplus, "belongs_to", belongs_to))
+    def reserved(self: DiskChunkStore, object_id: ObjectId) -> bool:
+        return object_id in self._receiving
+
     planted.enter_context(mock.patch.object(surplus, "why_it_stays", stays))
+    planted.enter_context(mock.patch.object(DiskChunkStore, "reserved", reserved))
 
 
 def _blesses_what_it_has(planted: ExitStack) -> None:

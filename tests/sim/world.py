@@ -32,7 +32,7 @@ class World:
             str(seed), setting.identities, line=setting.line, tell=self.tell, crashes=self.bugs.append,
             watch=self._watch, shape=setting.shape,
         )  # fmt: skip
-        self.ledger = Ledger(self.cluster)
+        self.ledger = Ledger(self.cluster, hasty=setting.hasty)
         self.echo = Echo(self.chance("echo"))
         self.loop.set_exception_handler(self._unhandled)
 

@@ -81,7 +81,13 @@ class Collector:
         self.ages = Ages(disk, runtime, disturbed=self._disturbed.set)
         self._references = References(runtime, records, self.ages)
         self._dropper = Dropper(runtime, store, self._references, links, view, own, self._begun, periods)
-        self.status = "has not looked yet"
+        self._status = "has not looked yet"
+        self._unsaved = ""
+
+    @property
+    def status(self) -> str:
+        """How the collection stands, in words."""
+        return f"{self._unsaved}{self._status}"[:TEXT_MAX]
 
     async def load(self) -> None:
         """Remember the ages of former lives, and from now on hear of what is touched."""
@@ -102,17 +108,18 @@ class Collector:
         due = self._in(self._periods.retry_s)
         while True:
             await self._pause(min(self._periods.save_s, due - self._runtime.now()))
+            self._disturbed.clear()
             if self._runtime.now() >= due:
                 due = self._in(self._periods.retry_s if await self._fails() else self._periods.every_s)
             elif len(self.ages) <= AGES_A_TICK:
-                await self._save()
+                async with self._turn:
+                    await self._save()
 
     def _in(self, seconds: float) -> float:
         return self._runtime.now() + seconds * (1 - JITTER + 2 * JITTER * self._runtime.random())
 
     async def _pause(self, seconds: float) -> None:
         """Wait so long, or until a little after something was touched that is taken for old on the disk."""
-        self._disturbed.clear()
         try:
             async with self._runtime.timeout(max(0.0, seconds)):
                 await self._disturbed.wait()
@@ -121,18 +128,19 @@ class Collector:
         await self._runtime.sleep(min(SETTLE_S, self._periods.save_s))
 
     async def _save(self) -> None:
+        """Save the ages; a disk that refuses keeps the old ones, which only delays."""
         try:
-            async with self._turn:
-                await self.ages.save()
+            await self.ages.save()
+            self._unsaved = ""
         except RoostError as error:
-            self.status = f"cannot note ages: {error.message}"
+            self._unsaved = f"ages cannot be noted ({error.message}); "
 
     async def _fails(self) -> bool:
         """Make a pass; whether it was blocked or failed."""
         try:
             outcome = await self.collect()
         except RoostError as error:
-            self.status = f"failed: {error.message}"
+            self._status = f"failed: {error.message}"
             return True
         return bool(outcome.plan.blocked)
 
@@ -147,8 +155,8 @@ class Collector:
             finally:
                 self._references.done()
             if not dry_run:
-                self.status = in_words(outcome.plan, objects=outcome.objects, freed=outcome.bytes)
-                await self.ages.save()
+                self._status = in_words(outcome.plan, objects=outcome.objects, freed=outcome.bytes)
+                await self._save()
             return outcome
 
     async def _pass(self, dry_run: bool, moved: Moved) -> Outcome:
@@ -186,10 +194,9 @@ class Collector:
         gone = freed = 0
         for begin in range(0, len(ids), REMOVED_AT_ONCE):
             async with self._store.guard():
-                before = self._store.objects
                 some = [i for i in ids[begin : begin + REMOVED_AT_ONCE] if self._may_go(i, found[i])]
                 freed += await self._store.remove(some)
-                gone += before - self._store.objects
+                gone += sum(self._store.size_of(object_id) is None for object_id in some)
         return gone, freed
 
     def _may_go(self, object_id: ObjectId, removal: Removal | None) -> bool:
@@ -271,13 +278,3 @@ class Collector:
         request = call.request
         assert isinstance(request, GetAges)
         return Reply(AgesAnswer([int(self.ages.tombstone_s(RecordId(i))) for i in split_ids(request.ids)]))
-
-
-def answering(links: Links, candidates: Callable[[], Iterable[NodeId]], *, within_s: float = 2.0) -> Alive:
-    """Takes those of `candidates` for alive that answer a ping in time."""
-
-    async def alive() -> Collection[NodeId]:
-        answers = await links.reach(candidates(), within_s=within_s)
-        return [node for node, error in answers.items() if error is None]
-
-    return alive

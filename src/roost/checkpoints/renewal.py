@@ -35,9 +35,10 @@ async def _keep_renewing(delivery: Delivery, every_s: float) -> None:
         await renew(delivery)
 
 
-async def renew(delivery: Delivery) -> None:
+async def renew(delivery: Delivery) -> dict[NodeId, RoostError]:
     """Reserve all objects on their holders anew, each holder asked in batches. What a holder says it has no more is
-    held by it no more; who does not answer is asked again the next time, and by the commit."""
+    held by it no more; who did not answer is returned, with why."""
+    problems: dict[NodeId, RoostError] = {}
     by_node: dict[NodeId, list[ObjectId]] = {}
     for object_id in list(delivery.holders):
         for node in delivery.of(object_id):
@@ -46,7 +47,8 @@ async def renew(delivery: Delivery) -> None:
     async def one(node: NodeId, ids: list[ObjectId]) -> None:
         try:
             here = await delivery.peers.store(node).have(ids, reserve=True)
-        except RoostError:
+        except RoostError as error:
+            problems[node] = error
             return
         for object_id, present in zip(ids, here, strict=True):
             if not present:
@@ -55,3 +57,4 @@ async def renew(delivery: Delivery) -> None:
     async with asyncio.TaskGroup() as group:
         for node, ids in sorted(by_node.items()):
             group.create_task(one(node, ids))
+    return problems

@@ -11,9 +11,10 @@ from roost.checkpoints.commit import Votes, ask_commit
 from roost.checkpoints.delivery import Delivery, Nowhere, Remake
 from roost.checkpoints.placement import line
 from roost.checkpoints.progress import Progress
+from roost.checkpoints.renewal import renew
 from roost.codec.records import record_id
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import DiskFault, NoSpace
+from roost.core.errors import DiskFault, NoSpace, RoostError
 from roost.core.ids import NodeId, ObjectId, RecordId
 
 ROUNDS_MAX = 8
@@ -40,6 +41,9 @@ async def prove(
     proved: dict[ObjectId, set[NodeId]] = {}
     yes: frozenset[NodeId] = frozenset()
     for _ in range(ROUNDS_MAX):
+        # A node votes for what is counted on it alone. Who was asleep for hours would have some vote yes, and so list
+        # the version, while another object of it is collected everywhere: what is gone is found before anybody votes.
+        _pass_over(delivery, await renew(delivery))
         await delivery.top_up(objects, remake)
         if not all(delivery.of(object_id) for object_id in objects):
             raise Nowhere  # before any node lists a version that cannot be had
@@ -77,14 +81,18 @@ def _counted(
 
 def _heed(delivery: Delivery, votes: Votes) -> None:
     """Pass over who could not be asked, and believe who lacks what was counted on it."""
-    for node, error in votes.problems.items():
+    _pass_over(delivery, votes.problems)
+    for node, missing in votes.missing.items():
+        for object_id in missing:
+            delivery.lost(object_id, node)
+
+
+def _pass_over(delivery: Delivery, problems: Mapping[NodeId, RoostError]) -> None:
+    for node, error in problems.items():
         delivery.chooser.fail(node, error.message)
         if isinstance(error, NoSpace):
             delivery.chooser.full.add(node)
         delivery.progress.note(f"{delivery.name(node)} is passed over: {error.message}")
-    for node, missing in votes.missing.items():
-        for object_id in missing:
-            delivery.lost(object_id, node)
 
 
 async def remember(catalogue: Catalogue, data: bytes, progress: Progress) -> None:

@@ -149,9 +149,8 @@ class Dropper:
                         dropped.wait(f"surplus, but {reason}", self.store.size_of(object_id) or 0)
                     else:
                         go.append(object_id)
-                before = self.store.objects
                 dropped.bytes += await self.store.remove(go)
-                dropped.objects += before - self.store.objects
+                dropped.objects += sum(self.store.size_of(object_id) is None for object_id in go)
 
     async def _ask(
         self, found: Mapping[ObjectId, tuple[NodeId, ...]], needs: Mapping[ObjectId, Need], digest: bytes,

@@ -377,13 +377,14 @@ class DiskChunkStore:
         went until then are gone."""
         going = [object_id for object_id in ids if object_id in self._index and not self.reserved(object_id)]
         gone: list[ObjectId] = []
-        before = self._index.bytes_used
+        freed = 0
         try:
             await self._runtime.in_thread(remove_objects, self._disk, self._layout, going, gone)
         finally:
             for object_id in gone:
+                freed += self._index.get(object_id) or 0
                 self._index.forget(object_id)
-        return before - self._index.bytes_used
+        return freed
 
     def _look(self, ids: Sequence[ObjectId]) -> list[int | None]:
         return file_sizes(self._disk, self._layout, ids)

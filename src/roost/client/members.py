@@ -19,12 +19,14 @@ from roost.security.authority import fingerprint
 
 PREFIX_CHARACTERS_MIN = 4
 NAMED_MAX = 5
+REACH_LIMIT_S = 2.0
 
 
-def named(view: View, text: str, *, left: bool = False) -> Member:
-    """The storage node that `text` means, with `left` also one that has left: its id, its name, or the start of its id.
-    NotFound when there is none, UsageError when there are several."""
-    nodes = [member for member in (*view.storage, *(view.left if left else ())) if member.storage]
+def named(view: View, text: str, *, left: bool = False, clients: bool = False) -> Member:
+    """The storage node that `text` means, with `left` also one that has left, with `clients` any member: its id, its
+    name, or the start of its id. NotFound when there is none, UsageError when there are several."""
+    members = (*view.members, *(view.left if left else ()))
+    nodes = [member for member in members if member.storage or clients]
     found = [m for m in nodes if text == m.node_id] or [m for m in nodes if text == m.name]
     if not found and len(text) >= PREFIX_CHARACTERS_MIN:
         found = [m for m in nodes if m.node_id.startswith(text.lower())]
@@ -100,17 +102,18 @@ def _drained(
 
 
 async def forget(session: Session, node: str, *, force: bool) -> ForgetResult:
-    """Strike a dead node off: its certificate is of no use from now on, and nobody waits for it.
+    """Strike a dead node off, or a machine that only stores and gathers: its certificate is of no use from now on, and
+    nobody waits for it.
 
-    Raises Failed for a node that is alive; `Endangers`, which names them, when checkpoints have fewer copies than asked
+    Raises Failed for one that is alive; `Endangers`, which names them, when checkpoints have fewer copies than asked
     without it, unless `force`; NotFound and UsageError for a name that is nobody's or several nodes'.
     """
     peers = session.peers
     survey = await peers.survey(enough=EVERYBODY)
     survey.require_any()
-    member = named(survey.view, node, left=True)
+    member = named(survey.view, node, left=True, clients=True)
     await _require_dead(session, member)
-    endangered = await _endangered(session, survey, member)
+    endangered = await _endangered(session, survey, member) if member.storage else ()
     if endangered and not force:
         names = tuple(f"{name}@{version}" for name, version in endangered)
         more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
@@ -126,7 +129,15 @@ async def forget(session: Session, node: str, *, force: bool) -> ForgetResult:
 
 
 async def _require_dead(session: Session, member: Member) -> None:
-    """Raises Failed unless it is down as far as anybody knows, or has left."""
+    """Raises Failed unless it is down as far as anybody knows, or has left. Of a program that does not serve nobody
+    knows whether it runs."""
+    if member.node_id == session.identity.node_id:
+        raise UsageError("a machine cannot strike itself off", hint="do it on another machine of the cluster")
+    if not member.storage:
+        answers = await session.links.reach([member.node_id], within_s=REACH_LIMIT_S) if member.addresses else {}
+        if None in answers.values():
+            raise Failed(f"{member.name} is alive", hint="stop it first")
+        return
     row = next((row for row in await node_rows(session) if row.id == member.node_id), None)
     if row is None or row.state in (NodeState.DOWN, NodeState.LEFT):
         return

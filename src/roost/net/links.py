@@ -13,6 +13,7 @@ from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.body import Body, Sink
 from roost.net.contacts import Contacts
+from roost.net.dial import first_to_answer
 from roost.net.link import Link
 from roost.net.stream import Network, Peer
 from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
@@ -177,35 +178,27 @@ class Links:
     async def _dial_once(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
         self._require_open()
         known = list(self._resolve(node))
+        if not known:
+            raise Unreachable(f"no address of node {node[:8]} is known", hint="see: roost nodes")
         addresses = ([peer.worked] if peer.worked in known else []) + [a for a in known if a != peer.worked]
-        error: RoostError = Unreachable(f"no address of node {node[:8]} is known", hint="see: roost nodes")
-        for address in addresses:
-            try:
-                link = await Link.open(
-                    self._runtime, self._network, address, expect=node, hello=self._hello, exclusive=exclusive
-                )
-            except NotAdmitted:
-                raise
-            except RoostError as raised:
-                error = raised
-                continue
-            try:
-                self._require_open()
-                self._meet(link)
-            except Refused as refused:
-                link.abort()
-                error = NotAdmitted(refused.message, hint=refused.hint)
-                continue  # the one that we know may answer at another address
-            except RoostError:
-                link.abort()
-                raise
-            if peer.worked != address:
-                peer.worked = address
-                if self._worked is not None:
-                    async with self._telling:
-                        await self._runtime.in_thread(self._worked, node, address)
-            return link
-        raise error
+
+        async def open_link(address: Address) -> Link:
+            self._require_open()
+            return await Link.open(
+                self._runtime, self._network, address, expect=node, hello=self._hello, exclusive=exclusive
+            )
+
+        link, address = await first_to_answer(addresses, open_link, self._accept)
+        if peer.worked != address:
+            peer.worked = address
+            if self._worked is not None:
+                async with self._telling:
+                    await self._runtime.in_thread(self._worked, node, address)
+        return link
+
+    def _accept(self, link: Link) -> None:
+        self._require_open()
+        self._meet(link)
 
     def _meet(self, link: Link) -> None:
         """Look at who answered. Refused when it is not the process that we know, NotAdmitted when it is no member."""

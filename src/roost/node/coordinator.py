@@ -6,7 +6,7 @@ A role, not a place: everything it knows can be had from the nodes again, and da
 import asyncio
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from roost.client.session import Session, hello_of, member_network, open_session
 from roost.cluster.agent import Agent
 from roost.cluster.discovery import own_addresses
 from roost.cluster.exchange import record_handlers
-from roost.cluster.membership import describe_self
+from roost.cluster.membership import Membership, describe_self
 from roost.cluster.pulse import Pulse
 from roost.codec.records import SealedAuthority, encode_record
 from roost.core.cluster import Address, NodeState, View
@@ -134,10 +134,8 @@ class _Coordinator:
         listener = await self._listen(server)
         try:
             await self._introduce(session, listener.address)
-            await self._local.start(
-                count, self._authority, coordinator=self._identity.node_id, at=self._address, leave_out=strange
-            )
-            ready_count = count - len(strange) if ready_at is None else ready_at
+            await self._start_local(count, session.membership, strange)
+            ready_count = len(self._local.nodes) if ready_at is None else ready_at
             await self._serve(session, agent, pulse, steward, ready_count)
         finally:
             self._say(Event("stopping", "stopping the local nodes" if self._local.nodes else "stopping"))
@@ -145,6 +143,21 @@ class _Coordinator:
             await listener.close()
             server.close()
             await session.close()
+
+    async def _start_local(self, count: int, membership: Membership, strange: Collection[int]) -> None:
+        """Start the local nodes that are members; one that does not start holds up nothing, and is told loudly."""
+        gone = await self._runtime.in_thread(self._local.gone, count, membership)
+        for number, what in gone.items():
+            text = f"local node {number} {what}, and is not started; its home can be deleted: nodes/{number}"
+            self._say(Event("local-left-out", text, {"number": number}))
+        problems = await self._local.start(
+            count, self._authority, coordinator=self._identity.node_id, at=self._address,
+            leave_out={*strange, *gone},
+        )  # fmt: skip
+        if problems and not self._local.nodes:
+            raise problems[0]
+        for problem in problems:
+            self._say(Event("warning", f"{problem.message}; {problem.hint}"))
 
     async def _strange(self, count: int, *, asked: bool) -> list[int]:
         """Which local nodes have to be left out, because only the authority's key, which is not here, could let them
@@ -183,7 +196,7 @@ class _Coordinator:
             if self._authority is not None:
                 group.create_task(self._keep_sealed(session, agent))
             group.create_task(watch_deaths(self._runtime, self._local, died))
-            group.create_task(self._tell_deaths(died))
+            group.create_task(self._tell_deaths(died, session.membership))
             group.create_task(self._tell_ready(session, agent, ready_at))
             for folder in self._settings.watch:
                 group.create_task(self._watch(session, folder))
@@ -268,15 +281,14 @@ class _Coordinator:
                 self._say(Event("node-joined", f"{member.name} is in", {"node": member.node_id, "name": member.name}))
         wake()
 
-    async def _tell_deaths(self, died: "asyncio.Queue[LocalNode]") -> None:
+    async def _tell_deaths(self, died: "asyncio.Queue[LocalNode]", membership: Membership) -> None:
         while True:
             node = await died.get()
-            self._say(
-                Event(
-                    "node-down", f"local node {node.number} ended; the next roost start starts it again",
-                    {"number": node.number, "home": str(node.home.root)},
-                )
-            )  # fmt: skip
+            gone = await self._runtime.in_thread(self._local.gone, node.number, membership)
+            what = gone.get(node.number)
+            then = f"{what}, and ended" if what else "ended; the next roost start starts it again"
+            data = {"number": node.number, "home": str(node.home.root)}
+            self._say(Event("node-down", f"local node {node.number} {then}", data))
 
     async def _tell_ready(self, session: Session, agent: Agent, ready_at: int) -> None:
         """Say *ready* once, when so many storage nodes answer."""

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from roost.client.run_state import is_served, read_run_state
+from roost.cluster.membership import Membership
 from roost.cluster.remembered import Remembered
 from roost.core.cluster import Address
 from roost.core.errors import NotAdmitted, RoostError
@@ -21,7 +23,7 @@ from roost.core.runtime import Runtime
 from roost.disk.durable import write_durably
 from roost.disk.posix import PosixDisk
 from roost.net.ports import free_port, is_free
-from roost.security.authority import Authority
+from roost.security.authority import Authority, fingerprint
 from roost.security.identity import Identity, NodeKey
 from roost.settings.load import parse
 from roost.settings.paths import Home
@@ -32,6 +34,7 @@ START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
 POLL_S = 0.05
 LOG_BYTES_MAX = 4 * 1024 * 1024
+LOG_TAIL_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -64,15 +67,29 @@ class LocalNodes:
         """Which of the first `count` no cluster has admitted yet. Blocks."""
         return [n for n in range(1, count + 1) if not (self._home.node(n).identity / "certificate.der").exists()]
 
+    def gone(self, count: int, membership: Membership) -> dict[int, str]:
+        """Which of the first `count` are no members any more, with what became of them. Blocks."""
+        found: dict[int, str] = {}
+        for number in range(1, count + 1):
+            try:
+                identity = Identity.load(PosixDisk(self._home.node(number).root))
+            except RoostError:
+                continue
+            standing = membership.standing(identity.node_id)
+            if membership.is_revoked(fingerprint(identity.certificate)):
+                found[number] = "was struck off the cluster"
+            elif standing is not None and standing.state == "left":
+                found[number] = "has left the cluster"
+        return found
+
     async def start(
         self, count: int, authority: Authority | None, *, coordinator: NodeId, at: Address,
         leave_out: Collection[int] = (),
-    ) -> None:  # fmt: skip
+    ) -> list[RoostError]:  # fmt: skip
         """Take over those that run and start the others, but for those to `leave_out`; returns when each serves its
-        home.
+        home, or has failed to: why is returned, with the log of the node.
 
-        A home without an identity is admitted here, by the authority's key; NotAdmitted where that key is not. Failed
-        names the log of a node that did not start.
+        A home without an identity is admitted here, by the authority's key; NotAdmitted where that key is not.
         """
         reachable = Address("127.0.0.1" if at.host in ("0.0.0.0", "::") else at.host, at.port)  # noqa: S104
         for number in sorted(set(range(1, count + 1)) - set(leave_out)):
@@ -83,8 +100,15 @@ class LocalNodes:
             else:
                 process = await self._runtime.in_thread(self._spawn, number, home)
                 self.nodes.append(LocalNode(number, home, process.pid, taken_over=False, process=process))
-        for node in self.nodes:
-            await self._until_serving(node)
+        problems: list[RoostError] = []
+        for node in list(self.nodes):
+            try:
+                await self._until_serving(node)
+            except RoostError as error:
+                problems.append(error)
+                if not self._lives(node):
+                    self.nodes.remove(node)
+        return problems
 
     def _prepare(self, home: Home, authority: Authority | None, coordinator: NodeId, at: Address) -> int | None:
         """Get a home ready; the process id when a process serves it already."""
@@ -141,9 +165,11 @@ class LocalNodes:
             if state is not None and state.pid == node.pid:
                 return
             if node.process is not None and node.process.poll() is not None:
+                log = node.home.logs / "node.log"
+                why = await self._runtime.in_thread(_last_error, log)
                 raise RoostError(
-                    f"local node {node.number} did not start (exit status {node.process.returncode})",
-                    hint=f"its log says why: {node.home.logs / 'node.log'}",
+                    f"local node {node.number} did not start ({why or f'exit status {node.process.returncode}'})",
+                    hint=f"its log tells more: {log}",
                 )
             if self._runtime.now() > deadline:
                 raise RoostError(
@@ -200,6 +226,18 @@ class LocalNodes:
             os.kill(node.pid, number)
         except ProcessLookupError:
             return
+
+
+def _last_error(log: Path) -> str:
+    """What a node that ended said last of why; empty when it said nothing."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return said[-1] if said else ""
 
 
 async def watch_deaths(runtime: Runtime, nodes: LocalNodes, died: "asyncio.Queue[LocalNode]") -> None:

@@ -12,6 +12,7 @@ import pytest
 from roost.apps.cli import bench_checkpoint
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
 from roost.apps.cli.bench_process import measure
+from roost.apps.cli.bench_repair import RepairBench
 from roost.apps.cli.bench_runs import Figure, rows
 from roost.codec.planes import Scratch, encode
 from roost.core.errors import Failed
@@ -75,3 +76,46 @@ def test_the_table_tells_the_bound_and_how_much_of_it_is_used() -> None:
     assert rows(figures) == [
         ("store", "3 s", "4 s", "0.75"), ("memory", "143 MB", "", ""), ("sent", "1.003 x", "1.02 x", "0.98"),
     ]  # fmt: skip
+
+
+class StandIn:
+    """A cluster whose commands only answer."""
+
+    def __init__(self, *, repaired: int) -> None:
+        self.answers = {
+            "nodes": {"nodes": [{"name": name, "bytes_used": 3_000_000} for name in ("b", "a")]},
+            "store": {}, "scrub": {}, "repair": {"bytes": repaired},
+        }  # fmt: skip
+        self.asked: list[tuple[str, ...]] = []
+        self.killed: list[int] = []
+
+    def command(self, *arguments: str) -> list[str]:
+        self.asked.append(arguments)
+        return [sys.executable, "-c", f"print({json.dumps(json.dumps(self.answers[arguments[0]]))})"]
+
+    def node_pids(self) -> list[int]:
+        return [(1 << 30) + 1, (1 << 30) + 2]
+
+    def kill(self, pid: int) -> None:
+        self.killed.append(pid)
+
+
+def test_repair_and_scrub_are_told_in_mb_a_second_of_the_whole_command(tmp_path: Path) -> None:
+    cluster = StandIn(repaired=1_000_000)
+    bench = RepairBench(cluster, tmp_path, lambda text: None)
+    bench.run(bytes_wanted=1_500_000)
+    assert [words[0] for words in cluster.asked] == ["store", "nodes", "scrub", "scrub", "repair"]
+    assert cluster.asked[2] == ("scrub", "a")
+    assert cluster.killed == [(1 << 30) + 1]
+    told = {figure.figure: (figure.value, figure.unit) for figure in bench.figures}
+    assert told["scrub, one node, moved"] == (3.0, "MB")
+    assert told["scrub, 4 nodes at once, moved"] == (6.0, "MB")
+    assert told["repair, from node to node, moved"] == (1.0, "MB")
+    for figure in ("scrub, one node", "scrub, 4 nodes at once", "repair, from node to node"):
+        assert told[figure][0] > 0
+        assert told[figure][1] == "MB/s"
+
+
+def test_a_repair_that_did_nothing_is_no_measurement(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="nothing to do"):
+        RepairBench(StandIn(repaired=0), tmp_path, lambda text: None).run(bytes_wanted=1_500_000)

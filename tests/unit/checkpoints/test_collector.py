@@ -12,7 +12,7 @@ from record_specimens import file as file_entry
 from record_specimens import manifest as manifest_with
 from roost.codec.manifest import Chunk
 from roost.codec.records import encode_record, record_id
-from roost.core.errors import DiskFault
+from roost.core.errors import DiskFault, NoSpace
 from roost.core.ids import CheckpointName, ObjectId, object_id
 from roost.net.body import Body
 from roost.wire.messages import Ages as AgesAnswer
@@ -476,5 +476,40 @@ def test_a_tombstone_grows_old_together() -> None:
         estate.kit.crash(1)
         await rest(estate, 4 * DAY)
         assert estate.holders(manifest.objects()) <= {1}
+
+    collecting(scenario)
+
+
+def test_a_full_disk_frees_all_the_same_and_says_that_it_notes_no_ages() -> None:
+    async def scenario(estate: Estate) -> None:
+        await ripe(estate)
+        node = estate.node(1)
+        write = node.disk.create
+        node.disk.bytes_max = (1 << 50) - node.disk.space().free
+
+        def refused(path: str, *, mode: int = 0o600) -> object:
+            if path.startswith("state/"):
+                raise NoSpace("it is full")
+            return write(path, mode=mode)
+
+        node.disk.create = refused  # type: ignore[assignment, method-assign]
+        assert await estate.collect(1) == 1
+        assert not node.holds(LEFTOVER)
+        assert estate.collectors[1].status == "ages cannot be noted (it is full); freed 1 chunk (32.0 KiB)"
+        await estate.collect(1)
+        assert estate.collectors[1].status == "ages cannot be noted (it is full); idle: nothing to free"
+
+    collecting(scenario)
+
+
+def test_the_status_fits_its_message() -> None:
+    async def scenario(estate: Estate) -> None:
+        await ripe(estate)
+        estate.node(3).refuse(RecordDigests, DiskFault("x" * 2000))
+        await estate.collect(1)
+        assert len(estate.collectors[1].status) == 1024
+        answer = await estate.kit.links.call(estate.node(1).node_id, Collect())
+        assert isinstance(answer, Collected)
+        assert len(answer.blocked) == 1024
 
     collecting(scenario)

@@ -98,9 +98,10 @@ def test_a_store_while_a_node_is_drained_counts_nothing_that_is_on_it() -> None:
     async def scenario(kit: Kit) -> None:
         await kit.store(TREE)
         drain(kit, 3)
-        receipt = await kit.store(TREE, name=CheckpointName("other"), at="other")
+        receipt = await kit.store(TREE, name=CheckpointName("run/step-2"), at="other")
         assert receipt.copies == 2
-        _, manifest = await kit.newest(CheckpointName("other"))
+        assert receipt.chunks_new == 0, "it knows who has what"
+        _, manifest = await kit.newest(CheckpointName("run/step-2"))
         assert copies(kit, manifest.objects(), without=3) == 2
 
     simulate(scenario)

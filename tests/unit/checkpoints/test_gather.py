@@ -209,6 +209,22 @@ def test_damaged_and_vanished_copies_are_made_again_from_the_good_ones() -> None
     simulate(scenario)
 
 
+def test_a_node_that_lies_about_a_good_copy_is_not_counted_as_mended() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(MANY)
+
+        async def liar(call: Call) -> Reply:
+            data = noise(UNIT, 99)
+            return Reply(Sending(len(data)), Body.of(data))
+
+        kit.nodes[3].handlers[Get] = liar
+        done = await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+        assert (done.failovers > 0, done.repaired) == (True, 0)
+
+    simulate(scenario)
+
+
 def test_what_cannot_be_mended_soon_fails_and_holds_up_nothing() -> None:
     async def scenario(kit: Kit) -> None:
         await kit.store(MANY)

@@ -6,17 +6,25 @@ from collections.abc import Iterable
 
 import pytest
 
-from checkpoint_kits import UNIT, Kit, member, node_id, noise, simulate
+from checkpoint_kits import UNIT, Kit, member, node_id, noise, simulate, start_node
 from roost.checkpoints import census as census_module
 from roost.checkpoints import inventory as inventory_module
 from roost.checkpoints.census import take_census
 from roost.checkpoints.inventory import Inventory, Wanted
 from roost.checkpoints.placement import line
 from roost.checkpoints.repair import Ground, Need, Observed, Work
+from roost.core.checkpoint import Redundancy
 from roost.core.cluster import View
+from roost.core.errors import DiskFault
 from roost.core.ids import CheckpointName, ObjectId
+from roost.net.server import Call, Reply
+from roost.wire.messages import Have
 
 CHUNK = 2 * UNIT
+
+
+async def comes_back(kit: Kit, number: int) -> None:
+    kit.nodes[number] = await start_node(kit.world, kit.runtime, number, kit.nodes[number].disk)
 
 
 def all_of(inventory: Inventory) -> dict[ObjectId, Wanted]:
@@ -29,8 +37,6 @@ def all_of(inventory: Inventory) -> dict[ObjectId, Wanted]:
 
 
 async def stored(kit: Kit, seeds: Iterable[int], *, name: str, copies: str = "2") -> dict[ObjectId, int]:
-    from roost.core.checkpoint import Redundancy
-
     tree = {f"{seed}.bin": noise(CHUNK, seed=seed) for seed in seeds}
     checkpoint = CheckpointName(name)
     await kit.store(tree, name=checkpoint, at=name, redundancy=Redundancy.parse(copies))
@@ -103,7 +109,17 @@ def test_a_census_keeps_what_is_not_well_and_of_that_the_most_urgent(monkeypatch
         victim = kit.nodes[3]
         lost = {ObjectId(bytes.fromhex(name)) for name in victim.objects()}
         kit.crash(3)
+        asked = 0
+
+        async def mute(call: Call) -> Reply:
+            nonlocal asked
+            asked += 1
+            raise DiskFault("ill")
+
+        await comes_back(kit, 3)
+        kit.nodes[3].handlers[Have] = mute
         census = await take_census(kit.peers, inventory, nodes, ground, emptying=[node_id(3), node_id(4)])
+        assert asked == 1, "one that does not answer is not asked again"
         assert census.needs.keys() == lost
         assert set(census.problems) == {node_id(3)}
         assert list(census.copies.values()) == [1]

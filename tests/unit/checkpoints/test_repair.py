@@ -99,6 +99,27 @@ def test_the_most_endangered_come_first_and_what_only_has_to_move_last() -> None
     assert [c.work for c in made.copies] == [Work.SHORT, Work.SHORT, Work.SHORT, Work.LEAVING]
 
 
+def test_what_is_short_comes_before_what_only_has_to_move_however_few_machines_that_is_on() -> None:
+    short, moving = thing(1), thing(2)
+    view = drained(FOUR, line(moving, FOUR)[0])
+    needs = {short: Need(3, 10), moving: Need(2, 10)}
+    holders = {moving: line(moving, FOUR)[:2], short: [n for n in line(short, FOUR) if n != line(moving, FOUR)[0]][:2]}
+    made = plan(needs, Observed(NOW, holders, {}), view, grace_s=0)
+    assert [c.object_id for c in made.copies] == [short, moving]
+    renamed = {moving: needs[short], short: needs[moving]}
+    view = drained(FOUR, line(short, FOUR)[0])
+    holders = {short: line(short, FOUR)[:2], moving: [n for n in line(moving, FOUR) if n != line(short, FOUR)[0]][:2]}
+    made = plan(renamed, Observed(NOW, holders, {}), view, grace_s=0)
+    assert [c.object_id for c in made.copies] == [moving, short]
+
+
+def test_two_new_copies_do_not_go_to_one_machine() -> None:
+    view = view_of([0, 0, 1])
+    made = plan({thing(1): Need(3, 10)}, Observed(NOW, {thing(1): {node(2)}}, {}), view, grace_s=0)
+    assert len(made.copies) == 1
+    assert [w.reason for w in made.stuck] == [NO_ROOM]
+
+
 def test_an_object_that_nobody_has_waits_and_says_so() -> None:
     made = plan(two(thing(1)), Observed(NOW, {thing(1): set()}, {}), FOUR, grace_s=0)
     assert [w.reason for w in made.stuck] == [NOBODY]

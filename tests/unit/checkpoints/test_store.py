@@ -77,7 +77,9 @@ def counting(kit: Kit, request: type) -> list[int]:
 
 def no_task_is_left() -> bool:
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-    return not [name for name in names if name.startswith(("_Storing.", "Delivery.", "store", "ask_", "_keep_renewing", "renew"))]
+    return not [
+        name for name in names if name.startswith(("_Storing.", "Delivery.", "store", "ask_", "_keep_renewing"))
+    ]
 
 
 async def nothing_is_listed(kit: Kit) -> bool:

@@ -12,8 +12,10 @@ from checkpoint_kits import member as kit_member
 from checkpoint_kits import noise
 from roost.client import AsyncCluster, NodeRow
 from roost.client.members import named
+from roost.cluster.membership import describe_self
+from roost.codec.records import encode_record
 from roost.core.cluster import View
-from roost.core.errors import Endangers, Failed, NotFound, RoostError, UsageError
+from roost.core.errors import Endangers, Failed, NotAdmitted, NotFound, RoostError, UsageError
 from roost.settings.schema import default_settings
 from roost.testing.cluster import BLOCK_BYTES, SimCluster, SimNode
 from roost.testing.disk import MemoryDisk
@@ -258,6 +260,29 @@ def test_one_that_endangers_nothing_goes_without_force_and_is_never_let_in_again
         assert await world.copies() == 2
 
     simulate(scenario, source)
+
+
+def test_a_machine_that_keeps_nothing_may_be_struck_off_but_not_by_itself() -> None:
+    async def scenario(world: World) -> None:
+        thief = member(14, machine=101)
+        home = MemoryDisk(block_bytes=BLOCK_BYTES)
+        world.sim.introduce(home, world.sim.nodes)
+        process, session = await world.sim.client("laptop", thief, "10.0.9.2", home)
+        other = World(world.sim, process, AsyncCluster(session, default_settings()))
+        for each, name in ((other, "laptop"), (world, "desk")):
+            own = each.cluster.session
+            record = describe_self(
+                own.identity, None, name=name, machine=own.identity.machine, capacity=0, addresses=(), storage=False
+            )
+            await each.do(own.catalogue.add(encode_record(record)))
+            await each.rows()
+        await world.refused(world.cluster.forget("desk"), UsageError)
+        assert (await world.do(world.cluster.forget("laptop"))).endangered == ()
+        await asyncio.sleep(1)
+        await other.refused(other.cluster.list(), NotAdmitted)
+        process.die()
+
+    simulate(scenario, None)
 
 
 def test_one_that_has_left_may_be_struck_off_too(source: Path) -> None:

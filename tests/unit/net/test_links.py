@@ -21,6 +21,8 @@ from roost.core.cluster import Address
 from roost.core.errors import NoSpace, NotAdmitted, RoostError, Stalled, Unreachable
 from roost.core.ids import NodeId, object_id
 from roost.net.body import Body, BytesSink
+from roost.net.dial import STAGGER_S
+from roost.net.link import CONNECT_LIMIT_S
 from roost.net.links import BULK_LINKS_MAX, DIAL_ATTEMPTS, REFUSAL_S, Links
 from roost.net.server import Call, Reply
 from roost.net.stream import SLICE_BYTES, Stream
@@ -220,6 +222,40 @@ def test_all_addresses_are_tried_and_the_one_that_works_is_told_and_kept() -> No
         assert await links.call(TWO, GetStatus()) == status_of("fine")
         assert network.dialled[3:] == [address(2)], "where it answered last comes first"
         assert worked == [(TWO, address(2))]
+
+    play(scenario)
+
+
+def silent(pair: Pair, number: int) -> Address:
+    """An address at which somebody was, whose machine lost its power."""
+    pair.world.crash(pair.member(number), silent=True)
+    return address(number)
+
+
+def test_an_address_that_is_silent_holds_up_nobody_for_more_than_a_second() -> None:
+    async def scenario(pair: Pair) -> None:
+        await pair.serve()
+        links, network = counting(pair, silent(pair, 3), silent(pair, 4), address(2))
+        begun = now()
+        assert await links.call(TWO, GetStatus()) == status_of("fine")
+        assert now() - begun == pytest.approx(2 * STAGGER_S, abs=0.1)
+        assert network.dialled == [address(3), address(4), address(2)]
+        assert links.address_of(TWO) == address(2)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_peer_that_is_silent_at_one_address_and_refused_at_another_is_not_dialled_again(order: int) -> None:
+    """It is down, and once was elsewhere: that takes 5 s to find out, not three times 5."""
+
+    async def scenario(pair: Pair) -> None:
+        links, network = counting(pair, *[silent(pair, 3), address(2)][::order])
+        begun = now()
+        with pytest.raises(Stalled):
+            await links.call(TWO, GetStatus())
+        assert now() - begun == pytest.approx(CONNECT_LIMIT_S, abs=0.1)
+        assert len(network.dialled) == 2
 
     play(scenario)
 

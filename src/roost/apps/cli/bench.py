@@ -26,6 +26,7 @@ BYTES_MIN = 1024 * 1024
 
 
 def bench(
+    context: typer.Context,
     bytes_wanted: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="The size of the checkpoint.")] = str(
         WHOLE_BYTES
     ),
@@ -42,6 +43,10 @@ def bench(
     The checkpoint is made for it: bfloat16 weights in the shapes of Qwen2.5-0.5B. The bounds are for two cores that do
     nothing else; a ratio above 1 misses its bound.
     """
+    if context.invoked_subcommand is not None:
+        if large or cluster or home is not None or config is not None or json or bytes_wanted != str(WHOLE_BYTES):
+            raise UsageError("options stand at the end", hint=f"see: roost bench {context.invoked_subcommand} --help")
+        return 0
     frame = Frame.of(home, config, json)
     wanted = parse_size(bytes_wanted)
     if wanted < BYTES_MIN:

@@ -81,7 +81,11 @@ COMMANDS: Mapping[str, Command | Family] = {
     "status": Command("how the cluster is, at one look", "status", "status"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
-    "bench": Command("measure it here", "bench", "bench"),
+    "bench": Family(
+        "measure it here",
+        {"repair": Command("measure repair and scrub", "bench_repair", "repair")},
+        alone=Command("measure it here: store and gather", "bench", "bench"),
+    ),
 }
 """Every command, in the order in which help shows them."""
 

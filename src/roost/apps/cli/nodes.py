@@ -152,7 +152,7 @@ def forget(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Strike a dead node off: nobody waits for it any more, and its key is of no use from now on.
+    """Strike a dead node off, or a machine that joined with --client: its key is of no use from now on.
 
     A node that is alive is refused: drain it, or stop it. So are checkpoints that lack copies without it, unless you
     --force it; roost repair makes those copies from what is left.

@@ -1,0 +1,71 @@
+"""Dialling one peer at several addresses: in order, the next one beside those that are silent.
+
+A peer may have several addresses of which some lead nowhere: that of a network it left, or of another card. One that is
+refused costs nothing, one that is silent would cost 5 s, so after a second the next is tried as well (RFC 8305).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from roost.core.cluster import Address
+from roost.core.errors import NotAdmitted, Refused, RoostError, Stalled, Unreachable
+from roost.net.link import Link
+
+STAGGER_S = 1.0
+
+Open = Callable[[Address], Coroutine[Any, Any, Link]]
+Accept = Callable[[Link], None]
+
+
+async def first_to_answer(addresses: Iterable[Address], open_link: Open, accept: Accept) -> tuple[Link, Address]:
+    """The link to the first address that answers, opened by `open_link`, and that `accept` takes; and that address.
+
+    `accept` raises Refused when another may be the right one, any other error when it is of no use to go on. Raises
+    that, NotAdmitted as soon as one says so; when none is left, NotAdmitted after a Refused, Stalled when one was
+    silent, and else Unreachable.
+    """
+    waiting = iter(addresses)
+    address = next(waiting, None)
+    under_way: dict[asyncio.Task[Link], Address] = {}
+    problem: RoostError = Unreachable("no address of it is known", hint="see: roost nodes")
+    try:
+        while address is not None or under_way:
+            if address is not None:
+                under_way[asyncio.get_running_loop().create_task(open_link(address))] = address
+                address = next(waiting, None)
+            limit_s = STAGGER_S if address is not None else None
+            done, _ = await asyncio.wait(under_way, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in under_way if task in done]:
+                at = under_way.pop(task)
+                try:
+                    link = task.result()
+                except NotAdmitted:
+                    raise
+                except RoostError as error:
+                    problem = _worse(problem, error)
+                    continue
+                try:
+                    accept(link)
+                except Refused as refused:
+                    link.abort()
+                    problem = NotAdmitted(refused.message, hint=refused.hint)
+                except BaseException:
+                    link.abort()
+                    raise
+                else:
+                    return link, at
+        raise problem
+    finally:
+        for task in under_way:
+            task.cancel()
+        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
+            if isinstance(outcome, Link):
+                outcome.abort()
+
+
+def _worse(known: RoostError, fresh: RoostError) -> RoostError:
+    """The one that decides what is tried next: who is silent will be so again in a moment, and a copy stays one."""
+    if isinstance(known, NotAdmitted) or (isinstance(known, Stalled) and not isinstance(fresh, NotAdmitted)):
+        return known
+    return fresh
