@@ -52,7 +52,7 @@ def test_files_dropped_into_a_watched_folder_are_stored(cluster: Cluster) -> Non
     assert len(cluster.done("ls", "seen")["checkpoints"]) == 2
 
 
-def test_the_coordinator_killed_in_the_middle_of_a_store(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_04_the_coordinator_killed_in_the_middle_of_a_store(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.coordinator is not None
     path = trees.write(tmp_path / "big.bin", trees.noise(200_000_000, seed=63))
     program = cluster.begin("store", path, "--name", "coordinator/during")

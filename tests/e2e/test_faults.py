@@ -1,9 +1,10 @@
 """Faults of nodes and clients in the middle of the work: stored stays stored, and nothing hangs.
 
-The numbers are those of the table of faults; faults of disks are in `test_faults_of_disks.py`, 9 in
-`test_coordinator.py`, 10 and 11 in `test_strangers.py`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14
-comes with the watcher. Each test harms a cluster whose nodes stand for four machines. A link that is cut is here a node that
-is frozen: cut wires are the business of the simulator.
+The numbers are those of the table of faults. Of the others 5, 6 and 17 are in `test_faults_of_disks.py`, 4 and 9 also
+in `test_coordinator.py`, 5 in `test_scrub.py`, 8 in `test_membership.py` and `test_members.py`, 10 to 12 in
+`test_strangers.py`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14 comes with the watcher. Each test harms
+a cluster whose nodes stand for four machines. A link that is cut is here a node that is frozen: cut wires are the
+business of the simulator.
 """
 
 import time

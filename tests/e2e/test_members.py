@@ -101,7 +101,7 @@ def test_a_drain_that_cannot_end_says_why_goes_on_and_can_be_stopped(cluster: Cl
     assert not first.handle.ended(0)
 
 
-def test_a_dead_node_is_struck_off_once_nothing_is_endangered_by_it(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_08_a_dead_node_is_struck_off_once_nothing_is_endangered_by_it(cluster: Cluster, tmp_path: Path) -> None:
     path = store(cluster, tmp_path, name="run/two", seed=4)
     cluster.done("store", path, "--name", "run/three", "--redundancy", "3")
     victim, other, *_ = cluster.nodes.values()
@@ -144,7 +144,7 @@ def test_displaced_copies_move_home_when_a_node_is_back(whole: Cluster, tmp_path
     assert trees.tree_of(whole.gathered("run/while")) == trees.tree_of(path)
 
 
-def test_damage_found_while_gathering_is_repaired_and_counted(whole: Cluster, tmp_path: Path) -> None:
+def test_fault_05_damage_found_while_gathering_is_repaired_and_counted(whole: Cluster, tmp_path: Path) -> None:
     path = store(whole, tmp_path, name="run/damaged", seed=7)
     chunks = whole.done("show", "run/damaged")["chunks"]
     assert whole.coordinator is not None

@@ -73,7 +73,7 @@ def test_without_the_coordinator_any_node_tells(cluster: Cluster) -> None:
     all_alive(cluster)
 
 
-def test_a_node_under_a_new_name_and_port_is_the_same_with_its_data(cluster: Cluster, tmp_path: Path) -> None:
+def test_fault_08_a_node_under_a_new_name_and_port_is_the_same_with_its_data(cluster: Cluster, tmp_path: Path) -> None:
     path = trees.write(tmp_path / "some.bin", trees.noise(3_000_000, seed=600))
     cluster.done("store", path, "--name", "membership/moved", "--redundancy", "3")
     before = cluster.rows()

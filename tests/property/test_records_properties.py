@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from record_specimens import GOOD, directory, file, link, manifest, raw, write
 from roost.codec.manifest import Chunk, ChunkTable, Manifest
-from roost.codec.records import MemberRecord, Record, Tombstone, decode_record, encode_record, record_id
+from roost.codec.records import (
+    KEEP_S_MAX,
+    STANDINGS,
+    MemberRecord,
+    Record,
+    Revoked,
+    SealedAuthority,
+    Standing,
+    Tombstone,
+    decode_record,
+    encode_record,
+    record_id,
+)
 from roost.codec.tree import FileEntry, path_problem, target_problem, tree_problem
 from roost.core.errors import Damaged, RoostError, Unsupported
 
@@ -52,11 +64,23 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return manifest(files, chunks, name=draw(names), seq=draw(seqs), stored_at=draw(seconds), source=draw(words))
 
 
-tombstones = st.builds(Tombstone, format=st.just(1), name=names, manifest=digests, seq=seqs, at=seconds)
+node_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+tombstones = st.builds(
+    Tombstone, format=st.just(1), name=names, manifest=digests, seq=seqs, at=seconds,
+    keep_s=st.integers(0, KEEP_S_MAX),
+)  # fmt: skip
+standings = st.builds(
+    Standing, format=st.just(1), node_id=node_ids, seq=seqs, state=st.sampled_from(STANDINGS), at=seconds
+)
+revocations = st.builds(Revoked, format=st.just(1), node_id=node_ids, fingerprint=digests, at=seconds)
+seals = st.builds(
+    SealedAuthority, format=st.just(1), authority=digests, salt=st.binary(min_size=16, max_size=16), proof=digests,
+    sealed=st.binary(min_size=1, max_size=4096), at=seconds,
+)  # fmt: skip
 members = st.builds(
     MemberRecord,
     format=st.just(1),
-    node_id=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    node_id=node_ids,
     seq=seqs,
     name=st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=64),
     machine=st.binary(min_size=16, max_size=16).map(bytes.hex),
@@ -76,7 +100,7 @@ def read_or_refuse(data: bytes) -> Record | None:
         return None
 
 
-@given(manifests() | tombstones | members)
+@given(manifests() | tombstones | members | standings | revocations | seals)
 def test_records_go_there_and_back_by_one_spelling(record: Record) -> None:
     data = encode_record(record)
     assert decode_record(data) == record

@@ -91,6 +91,7 @@ def test_every_wrong_character_and_every_swap_is_a_typo() -> None:
         ("U" + CODE.format()[1:], "'U' stands in no"),
         ("\N{GREEK CAPITAL LETTER ALPHA}" + CODE.format()[1:], "stands in no"),
     ],
+    ids=["nothing", "one short", "one more", "without its check", "a letter that is none", "another alphabet"],
 )
 def test_what_is_no_code_is_told_what_is_wrong(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as raised:
