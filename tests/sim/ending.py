@@ -226,6 +226,8 @@ class Ending:
                 assert attempt.claim is not None
                 if (attempt.name, attempt.claim.version) not in versions:
                     raise Violation(f"{attempt.name} {attempt.claim.version} was acknowledged and is not listed")
+        if not listed:
+            self._world.covered.add("at the end: nothing is listed any more")
         for one in listed:
             manifest = await session.catalogue.manifest(one.manifest)
             dest = self._reader.fresh("last")
