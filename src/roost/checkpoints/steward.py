@@ -33,8 +33,9 @@ IDLE_ROUNDS_MAX = 3
 """Rounds of a repair without grace in which nothing could be copied, before it ends."""
 FULL_S = 300.0
 """A node that was full gets nothing for so long."""
-FAILED_S = 120.0
-"""Two nodes between which a copy failed are not tried for so long."""
+FAILED_S, FAILED_S_MAX = 5.0, 120.0
+"""Two nodes between which a copy failed are not tried for so long, twice as long after each further failure: a node
+that just came back may not yet be known to others where it is now."""
 ANSWER_LIMIT_S = 5.0
 EVERYBODY = Redundancy(data=1, parity=0)
 """A survey that leaves nobody behind before its time is over."""
@@ -101,7 +102,9 @@ class Steward:
     _back_since: dict[NodeId, float] = field(default_factory=dict)
     _full_until: dict[NodeId, float] = field(default_factory=dict)
     _failed_until: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
+    _failed_s: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
     _settled: _Settled | None = None
+    _looked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._inventory = Inventory(self.catalogue, self.peers.runtime)
@@ -139,10 +142,13 @@ class Steward:
                 continue
 
     def _pause_s(self) -> float:
-        """Until the next look: a minute, or until the grace of a machine that went or came ends."""
+        """Until the next look: a minute, or until the grace of a machine that went or came ends, or two nodes between
+        which a copy failed may be tried again."""
+        ends = [since + self.grace_s for since in (*self._down_since.values(), *self._back_since.values())]
+        ends += self._failed_until.values()
         now = self.peers.runtime.now()
-        ends = [since + self.grace_s - now for since in (*self._down_since.values(), *self._back_since.values())]
-        return min([LOOK_EVERY_S, *(end + SETTLE_S for end in ends if end > 0)])
+        waits = [max(0.0, end - now) + SETTLE_S for end in ends if end > self._looked_at]
+        return min([LOOK_EVERY_S, *waits])
 
     async def look(
         self, progress: Progress, *, dry_run: bool = False, at_once: bool = False, sparing: bool = False
@@ -209,7 +215,7 @@ class Steward:
 
     def _note_times(self, survey: Survey, pongs: Mapping[NodeId, Pong]) -> None:
         """Since when members are down or back; a process that started lately is back, whoever saw it away."""
-        now = self.peers.runtime.now()
+        now = self._looked_at = self.peers.runtime.now()
         for node in survey.problems:
             self._down_since.setdefault(node, now)
         for node, pong in pongs.items():
@@ -308,12 +314,13 @@ class Steward:
             problem = await self.peers.pass_on(copy.object_id, holder=copy.source, target=copy.target)
         except RoostError as error:
             gone.add(copy.source)
-            self._failed_until[copy.source, copy.target] = now + FAILED_S
+            self._note_failure(copy, now)
             progress.note(f"{source} could not pass on: {error.message}")
             return False
         finally:
             progress.end_wait(target)
         if not problem:
+            self._failed_s.pop((copy.source, copy.target), None)
             progress.advance(copy.bytes)
             return True
         if problem == NoSpace.code:
@@ -322,9 +329,17 @@ class Steward:
         elif problem in (NotFound.code, Damaged.code):
             progress.note(f"{source} has no good copy of a chunk that it was thought to have")
         else:
-            self._failed_until[copy.source, copy.target] = now + FAILED_S
+            self._note_failure(copy, now)
             progress.note(f"{target} did not take a chunk from {source} ({problem})")
         return False
+
+    def _note_failure(self, copy: Copy, now: float) -> None:
+        """Several copies that were under way at once and failed count as one failure."""
+        pair = copy.source, copy.target
+        if self._failed_until.get(pair, 0.0) > now:
+            return
+        self._failed_s[pair] = min(FAILED_S_MAX, 2 * self._failed_s.get(pair, FAILED_S / 2))
+        self._failed_until[pair] = now + self._failed_s[pair]
 
     # -- leaving -------------------------------------------------------------------------------------------------
 

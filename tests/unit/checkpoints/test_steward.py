@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -28,8 +29,8 @@ from roost.chunks.store import CopyState
 from roost.core.checkpoint import Health
 from roost.core.errors import DiskFault, Unreachable
 from roost.core.ids import CheckpointName, NodeId, ObjectId
-from roost.net.server import Call, Reply
-from roost.wire.messages import Have, PassOn, Ping, Pong, Put, PutRecord
+from roost.net.server import Call, Handler, Reply
+from roost.wire.messages import Have, PassedOn, PassOn, Ping, Pong, Put, PutRecord
 
 GRACE_S = 600.0
 UP_S = 1e5
@@ -392,6 +393,38 @@ def test_a_target_that_dies_in_the_middle_is_replaced(monkeypatch: pytest.Monkey
         assert {w.reason for w in mended.plan.waiting} <= {NOBODY}
 
     simulate(scenario, nodes=5)
+
+
+@pytest.mark.parametrize(("failures", "limit_s"), [(1, 15), (3, 55)])
+def test_two_nodes_that_do_not_find_each_other_are_tried_again_soon_and_then_less_often(
+    failures: int, limit_s: float
+) -> None:
+    """A node that came back at another address may not yet be known there to whoever is to copy to it."""
+
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        ids = await objects(kit)
+        victim = busiest(kit)
+        kit.crash(victim)
+        tried: list[float] = []
+        for node in kit.nodes.values():
+
+            async def lost(call: Call, real: Handler = node.handlers[PassOn]) -> Reply:
+                if not tried or kit.runtime.now() - tried[-1] > 1:
+                    tried.append(kit.runtime.now())
+                return await real(call) if len(tried) > failures else Reply(PassedOn(["unreachable"]))
+
+            node.handlers[PassOn] = lost
+        begun = kit.runtime.now()
+        async with running(steward_of(kit, grace_s=1)):
+            while copies(kit, ids, without=victim) < 2:
+                await asyncio.sleep(0.5)
+                assert kit.runtime.now() - begun < limit_s, [t - begun for t in tried]
+        pauses = [after - before for before, after in itertools.pairwise(tried)]
+        assert pauses == sorted(pauses), "less and less often"
+        assert len(tried) == failures + 1
+
+    simulate(scenario, nodes=3, seconds_max=300)
 
 
 def test_a_source_that_turns_out_damaged_in_the_middle_is_replaced_and_mended() -> None:
