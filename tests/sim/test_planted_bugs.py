@@ -206,6 +206,7 @@ def _drops_by_two(planted: ExitStack) -> None:
         return "" if one.keepers and set(one.keepers) <= set(one.promised) else "they did not promise"
 
     planted.enter_context(mock.patch.object(surplus, "belongs_to", belongs_to))
+
     def reserved(self: DiskChunkStore, object_id: ObjectId) -> bool:
         return object_id in self._receiving
 
