@@ -178,9 +178,11 @@ def test_a_coordinator_in_a_nodes_home_is_refused_and_the_node_goes_on(lost: Los
 
 def test_local_nodes_are_not_made_without_the_key(lost: Lost) -> None:
     cluster = lost.cluster
-    token = cluster.done("recover", lost.code, home=lost.other) and cluster.done("token", "create", home=lost.other)
+    lost.take_over()
+    cluster.done("recover", lost.code, home=lost.other)
+    token = cluster.done("token", "create", home=lost.other)["token"]
     home = cluster.root / "keyless"
-    cluster.done("join", token["token"], "--client", "--name", "keyless", home=home)
+    cluster.done("join", token, "--client", "--name", "keyless", home=home)
     answer = cluster.cli("start", "--local", 2, home=home)
     assert (answer.code, answer.result["code"]) == (7, "not-admitted")
     assert "roost recover CODE" in answer.result["hint"]

@@ -5,7 +5,7 @@ import datetime
 from roost.client.run_state import read_run_state
 from roost.cluster.discovery import own_addresses
 from roost.core.cluster import Address
-from roost.core.errors import NotAdmitted, NotFound
+from roost.core.errors import Failed, NotAdmitted, NotFound
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
 from roost.security.authority import Authority
@@ -17,16 +17,23 @@ ADDRESSES_MAX = 16
 
 
 async def create_token(home: Home, settings: Settings, *, ttl_s: float, uses: int | None) -> tuple[str, str]:
-    """A new token and when it ends (RFC 3339). NotAdmitted where the authority's key is not, for only it admits."""
+    """A new token and when it ends (RFC 3339). NotAdmitted where the authority's key is not, for only it admits; Failed
+    where it cannot be said yet at which port joiners will be answered."""
     runtime = SystemRuntime()
 
     def make() -> tuple[str, str]:
         disk = PosixDisk(home.root)
         authority = load_authority(disk)
         now = runtime.wall()
-        secret = TokenBook(disk).create(ttl_s=ttl_s, uses=uses, now=now)
         state = read_run_state(disk, home)
         bound = Address.parse(state.address) if state else settings.node.listen
+        if not bound.port:
+            raise Failed(
+                "nothing has ever run in this home, and node.listen leaves its port open, so the token could not say "
+                "where to join",
+                hint="run roost start once, or give node.listen a port",
+            )
+        secret = TokenBook(disk).create(ttl_s=ttl_s, uses=uses, now=now)
         addresses = sorted(own_addresses(bound), key=lambda a: (a.is_loopback, a))
         token = Token(authority=authority.cluster_hash, secret=secret, addresses=tuple(addresses[:ADDRESSES_MAX]))
         ends = datetime.datetime.fromtimestamp(now + ttl_s, datetime.UTC)
