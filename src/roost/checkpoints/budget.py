@@ -18,3 +18,8 @@ class Budget:
         begin = max(now, self._paid_until)
         self._paid_until = begin + count / self.rate
         return begin - now
+
+    def give_back(self, count: int) -> None:
+        """Bytes that were taken are not moved after all, nor any that were taken after them."""
+        if self.rate:
+            self._paid_until -= count / self.rate

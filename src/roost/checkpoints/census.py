@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from roost.checkpoints.delivery import ask_all_have
 from roost.checkpoints.inventory import Inventory, Slice, Wanted
+from roost.checkpoints.memory import Away
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.repair import Ground, Need, Work
 from roost.core.errors import RoostError
@@ -34,13 +35,15 @@ class Held:
 class Census:
     """What was found. `needs` and `holders` are of the objects that something is to be done for; `left_out` counts
     those beyond `KEPT_MAX`. `copies` is, of each version, on how many machines its least kept object is; `held` tells
-    of the nodes that are being emptied; `problems` why nodes did not answer."""
+    of the nodes that are being emptied; `away` which nodes keep what in the place of others; `problems` why nodes did
+    not answer."""
 
     needs: dict[ObjectId, Need] = field(default_factory=dict)
     holders: dict[ObjectId, frozenset[NodeId]] = field(default_factory=dict)
     left_out: Counter[Work] = field(default_factory=Counter)
     copies: dict[RecordId, int] = field(default_factory=dict)
     held: dict[NodeId, Held] = field(default_factory=dict)
+    away: Away = field(default_factory=Away)
     problems: dict[NodeId, RoostError] = field(default_factory=dict)
     _urgency: dict[ObjectId, tuple[Work, int, ObjectId]] = field(default_factory=dict)
 
@@ -49,6 +52,8 @@ class Census:
         for object_id, want in wanted.items():
             nodes = holders[object_id]
             work = ground.work(want.need, nodes, want.home)
+            if nodes and not nodes.issuperset(want.home):
+                self.away.note(object_id, nodes.difference(want.home))
             for node in self.held.keys() & nodes:
                 self._count_held(self.held[node], want.need, work)
             if work is not None:

@@ -32,7 +32,8 @@ class Observed:
 
     `holders` are the nodes that answered and have it. `down_since` holds the members that do not answer, `back_since`
     those that came up lately; `refusing` those that can take nothing (full); `troubled` those that are not well, and
-    why; `failed` are pairs of source and target between which a copy failed a moment ago.
+    why; `failed` are pairs of source and target between which a copy failed a moment ago; `last_holders` are nodes that
+    went down lately and had a copy in the place of others.
     """
 
     now: float
@@ -42,6 +43,7 @@ class Observed:
     troubled: Mapping[NodeId, str] = field(default_factory=dict)
     back_since: Mapping[NodeId, float] = field(default_factory=dict)
     failed: Collection[tuple[NodeId, NodeId]] = ()
+    last_holders: Mapping[ObjectId, Collection[NodeId]] = field(default_factory=dict)
 
 
 class Work(enum.IntEnum):
@@ -187,7 +189,8 @@ class _Drawing:
             self.waiting.append(Waiting(object_id, 0, NOBODY))
             return
         order = self._lines.of(object_id)
-        missing -= min(missing, len(self._ground.machines(self._lately_down(order[: need.copies])) - taken))
+        waited_for = self._lately_down({*order[: need.copies], *self._seen.last_holders.get(object_id, ())})
+        missing -= min(missing, len(self._ground.machines(waited_for) - taken))
         if not missing:
             self.waiting.append(Waiting(object_id, had, GRACE))
             return

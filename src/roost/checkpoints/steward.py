@@ -13,6 +13,7 @@ from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.census import Census, take_census
 from roost.checkpoints.drain import LACKING, SILENT, Emptying, exchange_all, try_to_leave
 from roost.checkpoints.inventory import Inventory
+from roost.checkpoints.memory import Memory
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.repair import NO_ROOM, NOBODY, Copy, Ground, Observed, Plan, Work, plan
@@ -31,11 +32,6 @@ ALL_EVERY_S = 600.0
 AT_ONCE = 4
 IDLE_ROUNDS_MAX = 3
 """Rounds of a repair without grace in which nothing could be copied, before it ends."""
-FULL_S = 300.0
-"""A node that was full gets nothing for so long."""
-FAILED_S, FAILED_S_MAX = 5.0, 120.0
-"""Two nodes between which a copy failed are not tried for so long, twice as long after each further failure: a node
-that just came back may not yet be known to others where it is now."""
 ANSWER_LIMIT_S = 5.0
 EVERYBODY = Redundancy(data=1, parity=0)
 """A survey that leaves nobody behind before its time is over."""
@@ -95,20 +91,19 @@ class Steward:
     grace_s: float
     rate: int
     told: Callable[[Mended], None] | None = None
+    troubled: Callable[[RoostError], None] | None = None
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _inventory: Inventory = field(init=False)
     _budget: Budget = field(init=False)
-    _down_since: dict[NodeId, float] = field(default_factory=dict)
-    _back_since: dict[NodeId, float] = field(default_factory=dict)
-    _full_until: dict[NodeId, float] = field(default_factory=dict)
-    _failed_until: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
-    _failed_s: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
+    _memory: Memory = field(init=False)
     _settled: _Settled | None = None
     _looked_at: float = 0.0
+    _unnoted: RoostError | None = None
 
     def __post_init__(self) -> None:
         self._inventory = Inventory(self.catalogue, self.peers.runtime)
         self._budget = Budget(self.rate)
+        self._memory = Memory(self.grace_s)
 
     def wake(self) -> None:
         """Something changed: look at everything soon."""
@@ -116,22 +111,28 @@ class Steward:
 
     async def run(self) -> None:
         """Look every minute and when woken, for ever. A look that fails is made again by the next. `told` hears of
-        looks that did something, and of what cannot be done when that changes."""
+        looks that did something, and of what cannot be done when that changes; `troubled` of why a look failed, or
+        what it found cannot be noted here, once until that is over or another."""
         runtime = self.peers.runtime
         stuck: list[str] = []
+        trouble = ""
         while True:
             sparing = not self._woken.is_set()
             self._woken.clear()
             active = False
             try:
                 mended = await self.look(Progress(), sparing=sparing)
-            except RoostError:
-                pass  # nobody answers, or the home's disk is full: the next look tells
+            except RoostError as error:
+                problem: RoostError | None = error
             else:
+                problem = self._unnoted
                 active = bool(mended.copies or mended.left)
                 before, stuck = stuck, sorted({waiting.reason for waiting in mended.plan.stuck})
                 if self.told is not None and (active or stuck != before):
                     self.told(mended)
+            if problem is not None and problem.message != trouble and self.troubled is not None:
+                self.troubled(problem)
+            trouble = problem.message if problem is not None else ""
             await runtime.sleep(SETTLE_S)
             if active:
                 continue
@@ -144,10 +145,8 @@ class Steward:
     def _pause_s(self) -> float:
         """Until the next look: a minute, or until the grace of a machine that went or came ends, or two nodes between
         which a copy failed may be tried again."""
-        ends = [since + self.grace_s for since in (*self._down_since.values(), *self._back_since.values())]
-        ends += self._failed_until.values()
         now = self.peers.runtime.now()
-        waits = [max(0.0, end - now) + SETTLE_S for end in ends if end > self._looked_at]
+        waits = [max(0.0, at - now) + SETTLE_S for at in self._memory.changes_at() if at > self._looked_at]
         return min([LOOK_EVERY_S, *waits])
 
     async def look(
@@ -163,7 +162,7 @@ class Steward:
             survey, facts = await self._meet(progress)
             if sparing and (settled := self._still_settled(facts)) is not None:
                 return Mended(settled, 0, 0, len(settled.short), tuple(progress.notes))
-            seen = await self._see(survey, facts, at_once=at_once)
+            seen = await self._see(survey, facts, progress, at_once=at_once)
             if dry_run or not seen.plan.copies:
                 break
             done = await self._mend(seen, progress, unlimited=at_once)
@@ -207,68 +206,65 @@ class Steward:
         survey = replace(survey, reached=frozenset(pongs), problems=problems)
         for node, error in sorted(survey.problems.items()):
             progress.note(f"{survey.name(node)} does not answer: {error.message}")
-        self._note_times(survey, pongs)
+        now = self._looked_at = self.peers.runtime.now()
+        members = {member.node_id for member in survey.view.storage}
+        running_s = {node: pong.running_s for node, pong in pongs.items()}
+        self._memory.note_times(survey.problems, running_s, members, now)
         await self._inventory.refresh(survey.view)
         troubled = {node: pong.trouble for node, pong in pongs.items() if pong.trouble}
         damaged = {node: pong.damaged_total for node, pong in pongs.items()}
         return survey, _Facts(survey.view, survey.reached, troubled, damaged, self._inventory.manifests)
-
-    def _note_times(self, survey: Survey, pongs: Mapping[NodeId, Pong]) -> None:
-        """Since when members are down or back; a process that started lately is back, whoever saw it away."""
-        now = self._looked_at = self.peers.runtime.now()
-        for node in survey.problems:
-            self._down_since.setdefault(node, now)
-        for node, pong in pongs.items():
-            known = now if self._down_since.pop(node, None) is not None else self._back_since.get(node, 0.0)
-            self._back_since[node] = max(known, now - pong.running_s)
-        members = {member.node_id for member in survey.view.storage}
-        for times in (self._down_since, self._back_since, self._full_until):
-            for node in times.keys() - members:
-                del times[node]
-        self._full_until = {node: until for node, until in self._full_until.items() if until > now}
-        self._failed_until = {pair: until for pair, until in self._failed_until.items() if until > now}
 
     def _still_settled(self, facts: _Facts) -> Plan | None:
         """The plan of the last look at everything, if there was nothing to do and nothing has changed since."""
         last = self._settled
         if last is None or last.facts != facts or self.peers.runtime.now() - last.at >= ALL_EVERY_S:
             return None
-        return last.plan if all(since <= last.at for since in self._back_since.values()) else None
+        return last.plan if all(since <= last.at for since in self._memory.back_since.values()) else None
 
-    async def _see(self, survey: Survey, facts: _Facts, *, at_once: bool) -> _Seen:
+    async def _see(self, survey: Survey, facts: _Facts, progress: Progress, *, at_once: bool) -> _Seen:
         now = self.peers.runtime.now()
         ground = Ground(survey.view, self._observed(now, facts))
         draining = {member.node_id for member in survey.view.storage if member.draining} & survey.reached
         census = await take_census(self.peers, self._inventory, survey.reached, ground, emptying=draining)
-        for node in census.problems:
-            self._down_since.setdefault(node, now)
+        self._memory.note_silent(census.problems, now)
+        self._memory.note_away(census.away, now)
         complete = not census.problems and not survey.problems and not self._inventory.unreadable
-        await self._note_health(census, complete=complete)
-        seen = replace(self._observed(now, facts), holders=census.holders)
+        await self._note_health(census, progress, complete=complete)
+        last_holders = self._memory.last_holders(census.needs, now)
+        seen = replace(self._observed(now, facts), holders=census.holders, last_holders=last_holders)
         todo = plan(census.needs, seen, survey.view, grace_s=0.0 if at_once else self.grace_s)
         self._settled = _Settled(now, facts, todo) if self._is_settled(census, todo) else None
         return _Seen(survey, census, Ground(survey.view, seen), todo)
 
     def _observed(self, now: float, facts: _Facts) -> Observed:
         return Observed(
-            now, {}, dict(self._down_since), refusing=frozenset(self._full_until), troubled=facts.troubled,
-            back_since=dict(self._back_since), failed=frozenset(self._failed_until),
+            now, {}, dict(self._memory.down_since), refusing=frozenset(self._memory.full_until),
+            troubled=facts.troubled, back_since=dict(self._memory.back_since),
+            failed=frozenset(self._memory.failed_until),
         )  # fmt: skip
 
     def _is_settled(self, census: Census, todo: Plan) -> bool:
         """Whether time alone changes nothing."""
-        waits = self._full_until or self._failed_until or self._inventory.unreadable or census.problems
+        waits = self._memory.full_until or self._memory.failed_until or self._inventory.unreadable or census.problems
         leaving = any(not held.left for held in census.held.values())
         lasting = all(waiting.reason in (NOBODY, NO_ROOM) for waiting in todo.waiting)
         return lasting and not (todo.copies or todo.withheld or census.left_out or waits or leaving)
 
-    async def _note_health(self, census: Census, *, complete: bool) -> None:
+    async def _note_health(self, census: Census, progress: Progress, *, complete: bool) -> None:
+        """Remember how each version is, for lists. Only a cache: what cannot be noted holds up no repair."""
+        self._unnoted = None
         at = int(self.peers.runtime.wall())
         for version in self._inventory.versions:
             health = health_of(census.copies[version.listed.manifest], version.redundancy)
             if health is Health.LOST and not complete:
                 health = Health.UNKNOWN
-            await self.catalogue.note_health(version.listed.manifest, health, at=at, verified_at=None)
+            try:
+                await self.catalogue.note_health(version.listed.manifest, health, at=at, verified_at=None)
+            except RoostError as error:
+                self._unnoted = error
+                progress.note(f"this machine cannot note how the checkpoints are: {error.message}")
+                return
 
     # -- mending -------------------------------------------------------------------------------------------------
 
@@ -288,12 +284,12 @@ class Steward:
 
         async def worker() -> None:
             for copy in todo:
-                if copy.target not in ready or copy.target in self._full_until or copy.source in gone:
+                if copy.target not in ready or copy.target in self._memory.full_until or copy.source in gone:
                     continue
-                if (copy.source, copy.target) in self._failed_until:
+                if (copy.source, copy.target) in self._memory.failed_until:
                     continue
-                if not unlimited:
-                    await runtime.sleep(self._budget.wait_s(copy.bytes, runtime.now()))
+                if not unlimited and not await self._is_paid_for(copy.bytes, end):
+                    return
                 if await self._copy(seen.survey, copy, gone, progress):
                     made.append(copy)
                 if runtime.now() >= end or (self._woken.is_set() and not unlimited):
@@ -303,6 +299,24 @@ class Steward:
             for _ in range(AT_ONCE):
                 group.create_task(worker())
         return made
+
+    async def _is_paid_for(self, count: int, end: float) -> bool:
+        """Wait until the rate allows so many bytes; False when that is not before `end`, or somebody woke us: a plan
+        gets old."""
+        runtime = self.peers.runtime
+        now = runtime.now()
+        wait_s = self._budget.wait_s(count, now)
+        if wait_s <= SETTLE_S:
+            await runtime.sleep(wait_s)
+            return True
+        try:
+            async with runtime.timeout(min(wait_s, max(0.0, end - now))):
+                await self._woken.wait()
+        except TimeoutError:
+            if now + wait_s <= end:
+                return True
+        self._budget.give_back(count)
+        return False
 
     async def _copy(self, survey: Survey, copy: Copy, gone: set[NodeId], progress: Progress) -> bool:
         """Have one copy made; False when that failed, and then whoever was in the way is left alone for a while. A
@@ -314,32 +328,24 @@ class Steward:
             problem = await self.peers.pass_on(copy.object_id, holder=copy.source, target=copy.target)
         except RoostError as error:
             gone.add(copy.source)
-            self._note_failure(copy, now)
+            self._memory.note_failure((copy.source, copy.target), now)
             progress.note(f"{source} could not pass on: {error.message}")
             return False
         finally:
             progress.end_wait(target)
         if not problem:
-            self._failed_s.pop((copy.source, copy.target), None)
+            self._memory.note_copied((copy.source, copy.target))
             progress.advance(copy.bytes)
             return True
         if problem == NoSpace.code:
-            self._full_until[copy.target] = now + FULL_S
+            self._memory.note_full(copy.target, now)
             progress.note(f"{target} has no room for a chunk of {copy.bytes:,} bytes")
         elif problem in (NotFound.code, Damaged.code):
             progress.note(f"{source} has no good copy of a chunk that it was thought to have")
         else:
-            self._note_failure(copy, now)
+            self._memory.note_failure((copy.source, copy.target), now)
             progress.note(f"{target} did not take a chunk from {source} ({problem})")
         return False
-
-    def _note_failure(self, copy: Copy, now: float) -> None:
-        """Several copies that were under way at once and failed count as one failure."""
-        pair = copy.source, copy.target
-        if self._failed_until.get(pair, 0.0) > now:
-            return
-        self._failed_s[pair] = min(FAILED_S_MAX, 2 * self._failed_s.get(pair, FAILED_S / 2))
-        self._failed_until[pair] = now + self._failed_s[pair]
 
     # -- leaving -------------------------------------------------------------------------------------------------
 

@@ -216,7 +216,13 @@ class _Coordinator:
                 self._say(Event("warning", text, {"chunks": len(mended.plan.stuck)}))
 
         repair = self._settings.repair
-        return Steward(session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told)
+        def troubled(error: RoostError) -> None:
+            if session.membership.view.storage:  # a cluster without nodes has nothing to look after
+                self._say(Event("warning", f"looking after what is stored: {error.message}"))
+
+        return Steward(
+            session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told, troubled=troubled
+        )
 
     def _server(self, session: Session, agent: Agent, pulse: Pulse) -> Server:
         handlers = {

@@ -19,8 +19,19 @@ def test_a_pause_is_neither_saved_up_nor_owed() -> None:
     assert budget.wait_s(100, 1000.0) == 1.0
 
 
+def test_what_is_given_back_is_not_paid_for() -> None:
+    budget = Budget(100)
+    assert [budget.wait_s(100, 0.0) for _ in range(3)] == [0.0, 1.0, 2.0]
+    budget.give_back(100)
+    budget.give_back(100)
+    assert budget.wait_s(100, 0.5) == 0.5
+
+
 def test_without_a_rate_nobody_waits() -> None:
-    assert Budget(0).wait_s(1 << 40, 0.0) == 0.0
+    budget = Budget(0)
+    assert budget.wait_s(1 << 40, 0.0) == 0.0
+    budget.give_back(1 << 40)
+    assert budget.wait_s(1 << 40, 0.0) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(5))

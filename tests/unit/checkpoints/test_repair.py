@@ -73,6 +73,19 @@ def test_a_machine_that_went_down_a_moment_ago_is_waited_for_and_then_no_more() 
     assert [(c.source, c.target) for c in later.copies] == [(order[0], order[2])]
 
 
+def test_who_kept_a_copy_in_the_place_of_another_is_waited_for_too() -> None:
+    order = line(thing(1), FOUR)
+    down = {order[1]: 100.0, order[2]: 1000.0}
+    last = {thing(1): {order[2]}}
+    soon = plan(two(thing(1)), Observed(1050.0, {thing(1): {order[0]}}, down, last_holders=last), FOUR, grace_s=GRACE_S)
+    assert not soon.copies
+    assert [w.reason for w in soon.waiting] == [GRACE]
+    later = plan(
+        two(thing(1)), Observed(1601.0, {thing(1): {order[0]}}, down, last_holders=last), FOUR, grace_s=GRACE_S
+    )
+    assert [(c.source, c.target) for c in later.copies] == [(order[0], order[3])]
+
+
 def test_of_two_that_are_missing_only_the_one_that_is_away_is_waited_for() -> None:
     order = line(thing(1), FOUR)
     seen = Observed(NOW, {thing(1): {order[0]}}, {order[2]: NOW - 1})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from checkpoint_kits import (
+    CLIENT,
     NAME,
     THREE,
     UNIT,
@@ -20,17 +21,18 @@ from checkpoint_kits import (
     start_node,
 )
 from roost.checkpoints import census
+from roost.checkpoints.memory import FULL_S
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import line
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.repair import GRACE, NOBODY, Work
-from roost.checkpoints.steward import ALL_EVERY_S, AT_ONCE, FULL_S, LOOK_EVERY_S, Mended, Steward
+from roost.checkpoints.steward import ALL_EVERY_S, AT_ONCE, LOOK_EVERY_S, Mended, Steward
 from roost.chunks.store import CopyState
 from roost.core.checkpoint import Health
-from roost.core.errors import DiskFault, Unreachable
+from roost.core.errors import DiskFault, RoostError, Unreachable
 from roost.core.ids import CheckpointName, NodeId, ObjectId
 from roost.net.server import Call, Handler, Reply
-from roost.wire.messages import Have, PassedOn, PassOn, Ping, Pong, Put, PutRecord
+from roost.wire.messages import Get, Have, PassedOn, PassOn, Ping, Pong, Put, PutRecord
 
 GRACE_S = 600.0
 UP_S = 1e5
@@ -157,6 +159,33 @@ def test_after_the_grace_everything_is_copied_once() -> None:
     simulate(scenario, seconds_max=5000)
 
 
+def test_what_lies_in_the_place_of_a_dead_node_is_waited_for_too_when_its_holder_restarts() -> None:
+    async def scenario(kit: Kit) -> None:
+        kit.crash(1)
+        await kit.store(TREE)
+        ids = await objects(kit)
+        displaced = [i for i in ids if node_id(1) in line(i, kit.view)[:2]]
+        victim = max((2, 3, 4, 5), key=lambda n: sum(1 for i in displaced if node_id(n) == line(i, kit.view)[2]))
+        assert any(victim in kit.holders(i) and node_id(victim) == line(i, kit.view)[2] for i in displaced)
+        counted = watch(kit)
+        before, lost = total(kit), len(kit.nodes[victim].objects())
+        async with running(steward_of(kit)) as told:
+            await asyncio.sleep(2 * GRACE_S)
+            kit.crash(victim)
+            await asyncio.sleep(GRACE_S - LOOK_EVERY_S)
+            assert not counted.of(PassOn), "a reboot starts no storm"
+            await comes_back(kit, victim)
+            watch_node(kit, kit.nodes[victim], counted)
+            await asyncio.sleep(2 * GRACE_S)
+            assert (counted.of(PassOn), total(kit)) == ([], before)
+            kit.crash(victim)
+            await asyncio.sleep(GRACE_S + 2 * LOOK_EVERY_S)
+        assert sum(mended.copies for mended in told) == lost, "and what does not come back is made again"
+        assert copies(kit, ids, without=victim) == 2
+
+    simulate(scenario, nodes=5, seconds_max=9000)
+
+
 def test_asked_to_it_repairs_at_once() -> None:
     async def scenario(kit: Kit) -> None:
         await kit.store(TREE)
@@ -241,6 +270,49 @@ def test_nobody_reachable_is_said_and_outlived() -> None:
     simulate(scenario, seconds_max=5000)
 
 
+@pytest.mark.parametrize("how", ["by itself", "once", "a dry run"])
+def test_a_cache_that_cannot_be_written_stops_no_repair_and_is_told_once(how: str) -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        victim = busiest(kit)
+        lost = len(kit.nodes[victim].objects())
+        kit.crash(victim)
+        await kit.catalogue._run(lambda db: db.execute("PRAGMA query_only = ON"))
+        steward = steward_of(kit, grace_s=0.0)
+        if how == "by itself":
+            troubles: list[RoostError] = []
+            steward.troubled = troubles.append
+            async with running(steward):
+                await asyncio.sleep(3 * LOOK_EVERY_S)
+                assert [error.code for error in troubles] == ["disk"]
+                await kit.catalogue._run(lambda db: db.execute("PRAGMA query_only = OFF"))
+                await asyncio.sleep(2 * ALL_EVERY_S)
+                await kit.catalogue._run(lambda db: db.execute("PRAGMA query_only = ON"))
+                await asyncio.sleep(2 * ALL_EVERY_S)
+                assert len(troubles) == 2, "again when it is over and comes again"
+        else:
+            mended = await steward.look(Progress(), at_once=True, dry_run=how == "a dry run")
+            assert len(mended.plan.copies) + mended.copies == lost
+            assert any("cannot note" in note for note in mended.notes)
+        assert how == "a dry run" or copies(kit, await objects(kit), without=victim) == 2
+
+    simulate(scenario, seconds_max=5000)
+
+
+def test_a_look_that_fails_is_told_once() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        kit.crash(*kit.nodes)
+        troubles: list[RoostError] = []
+        steward = steward_of(kit)
+        steward.troubled = troubles.append
+        async with running(steward):
+            await asyncio.sleep(5 * LOOK_EVERY_S)
+        assert [error.code for error in troubles] == ["unreachable"]
+
+    simulate(scenario, seconds_max=5000)
+
+
 # -- how much, and what first ----------------------------------------------------------------------------------------
 
 
@@ -262,6 +334,32 @@ def test_the_rate_holds_over_all_that_copy_at_once() -> None:
         assert took <= lost / rate + 10, "and it is made use of"
 
     simulate(scenario)
+
+
+def test_a_rate_that_a_chunk_takes_hours_for_keeps_nobody_from_looking() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE, compress=False)
+        ids = await objects(kit)
+        victim = busiest(kit)
+        kit.crash(victim)
+        rate, began = CHUNK // 3600, kit.runtime.now()
+        steward = steward_of(kit, grace_s=0.0, rate=rate)
+        async with running(steward) as told:
+            await asyncio.sleep(LOOK_EVERY_S / 2)
+            assert copies(kit, ids, without=victim) == 1
+            await kit.store({"new.bin": noise(UNIT, seed=77)}, name=CheckpointName("new"), at="new")
+            _, new = await kit.newest(CheckpointName("new"))
+            steward.wake()
+            await asyncio.sleep(5)
+            listed = await kit.catalogue.find(CheckpointName("new"), None)
+            assert listed.health is Health.HEALTHY, "it looked when it was woken"
+            assert new.objects()
+            while sum(mended.copies for mended in told) < 3:
+                await asyncio.sleep(60)
+        took = kit.runtime.now() - began
+        assert 2 * 3600 <= took <= 2 * 3600 + 5 * LOOK_EVERY_S, "and the rate holds, and is made use of"
+
+    simulate(scenario, seconds_max=20_000)
 
 
 def test_the_most_endangered_are_copied_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +411,7 @@ def test_displaced_copies_move_home_after_all_else_and_a_node_that_returns_is_le
         await comes_back(kit, 1)
         counted = watch(kit)
         steward = steward_of(kit)
-        steward._down_since[node_id(1)] = kit.runtime.now()
+        steward._memory.down_since[node_id(1)] = kit.runtime.now()
         async with running(steward):
             await asyncio.sleep(GRACE_S - 1)
             assert not counted.of(PassOn)
@@ -477,6 +575,28 @@ def test_a_node_that_is_not_well_is_emptied_but_stays() -> None:
         assert copies(kit, ids, without=ill) == 2
         assert kit.nodes[ill].objects() == before
         assert {copy.work for mended in told for copy in mended.plan.copies} <= {Work.LEAVING}
+
+    simulate(scenario)
+
+
+def test_data_never_goes_through_who_repairs() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        callers: list[tuple[type, NodeId | None]] = []
+        for node in kit.nodes.values():
+            for kind in (Get, Put, PassOn):
+
+                async def noted(call: Call, real: Handler = node.handlers[kind], kind: type = kind) -> Reply:
+                    callers.append((kind, call.peer.node_id))
+                    return await real(call)
+
+                node.handlers[kind] = noted
+        kit.crash(busiest(kit))
+        mended = await steward_of(kit).look(Progress(), at_once=True)
+        steward = node_id(CLIENT)
+        assert [who for kind, who in callers if kind is PassOn] == [steward] * mended.copies
+        assert sum(kind is Put for kind, _ in callers) == mended.copies > 0
+        assert {kind for kind, who in callers if who == steward} == {PassOn}
 
     simulate(scenario)
 
