@@ -37,7 +37,7 @@ MANIFEST = record_id(DATA)
 class NoCheck(DiskChunkStore):
     """A planted bug: the commit takes the sender's word for what is here."""
 
-    async def missing(self, ids: object) -> list[object]:  # type: ignore[override]
+    async def missing(self, ids: object, *, moved: object) -> list[object]:  # type: ignore[override]
         return []
 
 

@@ -101,7 +101,7 @@ def _believes_in_copies(planted: ExitStack) -> None:
 def _commits_unchecked(planted: ExitStack) -> None:
     """...and the nodes write the manifest without looking for the objects."""
 
-    async def missing(self: DiskChunkStore, ids: Sequence[ObjectId]) -> list[ObjectId]:
+    async def missing(self: DiskChunkStore, ids: Sequence[ObjectId], *, moved: object) -> list[ObjectId]:
         return []
 
     _believes_in_copies(planted)
@@ -128,7 +128,7 @@ def _says_stored_without_writing(planted: ExitStack) -> None:
         await take(IntoSink(memoryview(bytearray(length))))  # type: ignore[operator]
         return True
 
-    async def missing(self: DiskChunkStore, ids: Sequence[ObjectId]) -> list[ObjectId]:
+    async def missing(self: DiskChunkStore, ids: Sequence[ObjectId], *, moved: object) -> list[ObjectId]:
         return []
 
     planted.enter_context(mock.patch.object(DiskChunkStore, "receive", receive))
@@ -174,11 +174,14 @@ def _collects_without_check(planted: ExitStack) -> None:
         def __init__(self, store: DiskChunkStore) -> None:
             self.guard = store.guard
 
-        async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+        async def missing(self, ids: Sequence[ObjectId], *, moved: Callable[[int], None]) -> list[ObjectId]:
             return []
 
-    def handler(runtime: Runtime, store: DiskChunkStore, records: RecordSet, *, changed: Callable[[], None]) -> Handler:
-        return commit_handler(runtime, Unchecked(store), records, changed=changed)
+    def handler(
+        runtime: Runtime, store: DiskChunkStore, records: RecordSet, *, changed: Callable[[], None],
+        leaving: Callable[[], bool],
+    ) -> Handler:  # fmt: skip
+        return commit_handler(runtime, Unchecked(store), records, changed=changed, leaving=leaving)
 
     planted.enter_context(mock.patch.object(node, "commit_handler", handler))
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 from roost.checkpoints.ages import Ages
 from roost.checkpoints.collect import Blockers, Periods, Plan, Removal, Unneeded, in_words, plan, why_it_waits
+from roost.checkpoints.collect_requests import Begun, CollectRequests, patience
 from roost.checkpoints.references import References
 from roost.checkpoints.surplus import REMOVED_AT_ONCE, Dropper, keep_handler
-from roost.chunks.disk import DiskChunkStore, Moved
+from roost.chunks.disk import DiskChunkStore
 from roost.cluster.exchange import exchange
 from roost.cluster.records import DiskRecords
 from roost.codec.manifest import Manifest
@@ -53,8 +54,8 @@ class Outcome:
     bytes: int
 
 
-def _unmoved(count: int) -> None:
-    """Nobody watches."""
+def _not_awaited() -> None:
+    """Nobody asked for this pass."""
 
 
 class Collector:
@@ -77,6 +78,8 @@ class Collector:
         self._trouble = trouble
         self._begun = runtime.now()
         self._turn = asyncio.Lock()
+        self._requests = CollectRequests(self._make)
+        self._moved = self._requests.moved
         self._disturbed = asyncio.Event()
         self.ages = Ages(disk, runtime, disturbed=self._disturbed.set)
         self._references = References(runtime, records, self.ages)
@@ -138,20 +141,27 @@ class Collector:
     async def _fails(self) -> bool:
         """Make a pass; whether it was blocked or failed."""
         try:
-            outcome = await self.collect()
-        except RoostError as error:
-            self._status = f"failed: {error.message}"
+            return bool((await self.collect()).plan.blocked)
+        except RoostError:
             return True
-        return bool(outcome.plan.blocked)
+
+    async def close(self) -> None:
+        """End the passes that were asked for; the store and the links are not used any more after this."""
+        await self._requests.close()
 
     # -- a pass ----------------------------------------------------------------------------------------------------
 
-    async def collect(self, *, dry_run: bool = False, moved: Moved = _unmoved) -> Outcome:
-        """Free what may go now; with `dry_run` only say what that would be. `moved` is told of progress. DiskFault when
-        this disk does not do what is asked of it; what went until then is gone."""
+    async def collect(self, *, dry_run: bool = False, begun: Begun = _not_awaited) -> Outcome:
+        """Free what may go now; with `dry_run` only say what that would be. `begun` is called when the passes before it
+        have ended. DiskFault when this disk does not do what is asked of it; what went until then is gone."""
         async with self._turn:
+            begun()
             try:
-                outcome = await self._pass(dry_run, moved)
+                outcome = await self._pass(dry_run)
+            except RoostError as error:
+                if not dry_run:
+                    self._status = f"failed: {error.message}"
+                raise
             finally:
                 self._references.done()
             if not dry_run:
@@ -159,20 +169,21 @@ class Collector:
                 await self._save()
             return outcome
 
-    async def _pass(self, dry_run: bool, moved: Moved) -> Outcome:
+    async def _pass(self, dry_run: bool) -> Outcome:
         alive = sorted(set(await self._alive()) - {self._own})
-        blocked = (await self._blockers(alive, moved)).reason
+        blocked = (await self._blockers(alive)).reason
         if blocked:
             return Outcome(Plan((), 0, (), blocked), 0, 0)
-        await self._hear_ages(alive)
+        async with patience(self._runtime, self._moved):
+            await self._hear_ages(alive)
         try:
-            found = await self._references.unneeded(self._store.ids(), moved)
+            found = await self._references.unneeded(self._store.ids(), self._moved)
         except RoostError as error:
             return Outcome(Plan((), 0, (), Blockers(unread=error.message).reason), 0, 0)
         self.ages.follow(found.keys())
         decided = plan(self._facts(found), up_s=self._up_s, periods=self._periods)
         gone, freed = (len(decided.go), decided.bytes) if dry_run else await self._remove(sorted(decided.go), found)
-        dropped = await self._dropper.drop(alive, moved, dry_run=dry_run)
+        dropped = await self._dropper.drop(alive, self._moved, dry_run=dry_run)
         decided = replace(decided, waiting=decided.waiting + dropped.waiting)
         return Outcome(decided, gone + dropped.objects, freed + dropped.bytes)
 
@@ -197,6 +208,7 @@ class Collector:
                 some = [i for i in ids[begin : begin + REMOVED_AT_ONCE] if self._may_go(i, found[i])]
                 freed += await self._store.remove(some)
                 gone += sum(self._store.size_of(object_id) is None for object_id in some)
+            self._moved(1)
         return gone, freed
 
     def _may_go(self, object_id: ObjectId, removal: Removal | None) -> bool:
@@ -207,7 +219,7 @@ class Collector:
 
     # -- what comes before -----------------------------------------------------------------------------------------
 
-    async def _blockers(self, alive: Collection[NodeId], moved: Moved) -> Blockers:
+    async def _blockers(self, alive: Collection[NodeId]) -> Blockers:
         """Exchange records with all who are alive, and say what speaks against a pass."""
         unmet: dict[str, str] = {}
         lacking: dict[str, int] = {}
@@ -226,14 +238,13 @@ class Collector:
                 else:
                     if met.lacking:
                         lacking[name] = met.lacking
-                moved(1)
 
-        async with asyncio.TaskGroup() as group:
+        async with patience(self._runtime, self._moved), asyncio.TaskGroup() as group:
             for node in alive:
                 group.create_task(meet(node))
         unread = ""
         try:
-            await self._references.load()
+            await self._references.load(self._moved)
         except RoostError as error:
             unread = error.message
         known = [member for member in self._view().members if member.node_id != self._own]
@@ -261,16 +272,15 @@ class Collector:
                     break  # one that tells no ages makes nothing older
                 self.ages.hear_tombstones(some, answer.seconds)
 
+    async def _make(self, dry_run: bool, begun: Begun) -> Outcome:
+        return await self.collect(dry_run=dry_run, begun=begun)
+
     # -- what a node serves ----------------------------------------------------------------------------------------
 
     async def _collect(self, call: Call) -> Reply:
         request = call.request
         assert isinstance(request, Collect)
-
-        def moved(count: int) -> None:
-            call.progress += count
-
-        outcome = await self.collect(dry_run=request.dry_run, moved=moved)
+        outcome = await self._requests.answer(call, dry_run=request.dry_run)
         waiting = [str(waiting)[:TEXT_MAX] for waiting in outcome.plan.waiting[:WAITING_TOLD]]
         return Reply(Collected(outcome.objects, outcome.bytes, waiting, outcome.plan.blocked[:TEXT_MAX]))
 

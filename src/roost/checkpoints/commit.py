@@ -15,7 +15,7 @@ from roost.checkpoints.peers import Peers
 from roost.cluster.records import RecordSet
 from roost.codec.manifest import Manifest
 from roost.codec.records import decode_record
-from roost.core.errors import ProtocolError, RoostError
+from roost.core.errors import Leaving, ProtocolError, RoostError
 from roost.core.ids import NodeId, ObjectId
 from roost.core.runtime import Runtime
 from roost.net.body import Body, BytesSink
@@ -33,36 +33,56 @@ class GuardedStore(Protocol):
         """The lock that the collector holds while it checks and unlinks."""
         ...
 
-    async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+    async def missing(self, ids: Sequence[ObjectId], *, moved: Callable[[int], None]) -> list[ObjectId]:
         """Those of `ids` that are not in the file system, looked up there, the guard being held. The others are
-        reserved."""
+        reserved. `moved` is told how many were looked at."""
         ...
 
 
 def commit_handler(
-    runtime: Runtime, store: GuardedStore, records: RecordSet, *, changed: Callable[[], None]
-) -> Handler:
+    runtime: Runtime, store: GuardedStore, records: RecordSet, *, changed: Callable[[], None],
+    leaving: Callable[[], bool] = bool,
+) -> Handler:  # fmt: skip
     """The node's side. `changed` is called when a manifest was written, so that the others hear of it soon. A manifest
-    may have 64 MiB, so only a few are taken at a time."""
+    may have 64 MiB, so only a few are taken at a time; on a cold disk one may take minutes to check, and who waits for
+    its turn hears that those before it move.
+
+    While the node is `leaving` it commits to nothing: whoever lets it leave takes its records after it began to, and
+    must know of all that anybody counts on it. So it looks again once the manifest is among them."""
     places = asyncio.Semaphore(RECEIVED_AT_ONCE)
+    under_way: dict[int, Call] = {}
+
+    def moved(count: int) -> None:
+        for call in under_way.values():
+            call.progress += count
 
     async def commit(call: Call) -> Reply:
         request = call.request
         assert isinstance(request, Commit)
-        async with places:
-            sink = BytesSink(request.length)
-            await call.receive_body(sink)
-            return await decide(request, sink.data())
+        under_way[id(call)] = call
+        try:
+            async with places:
+                sink = BytesSink(request.length)
+                await call.receive_body(sink)
+                return await decide(request, sink.data())
+        finally:
+            del under_way[id(call)]
 
     async def decide(request: Commit, data: bytes) -> Reply:
         counted = await runtime.in_thread(_counted, data, request.counted)
         async with store.guard():
-            missing = await store.missing(counted)
+            missing = await store.missing(counted, moved=moved)
             if missing:
                 return Reply(Committed(join_ids(missing[:IDS_MAX])))
+            require_staying()
             await records.add(data)
         changed()
+        require_staying()
         return Reply(Committed(b""))
+
+    def require_staying() -> None:
+        if leaving():
+            raise Leaving("this node is being emptied, and may end at once", hint="count on others")
 
     return commit
 

@@ -18,6 +18,10 @@ from roost.core.ids import ObjectId, RecordId
 from roost.core.runtime import Runtime
 
 
+def _unwatched(count: int) -> None:
+    """Nobody wants to know how many were read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """The distinct objects that a manifest names, and on how many machines each belongs."""
@@ -58,15 +62,16 @@ class References:
         self._tombstones[record_id] = (manifest, tombstone.keep_s)
         self._removed.setdefault(manifest, {})[record_id] = tombstone.keep_s
 
-    async def load(self) -> None:
+    async def load(self, moved: Moved = _unwatched) -> None:
         """Read the tombstones that were here before us; what was read once is not read again. What is said of removals
-        counts only after this. Raises what reading a record raises."""
+        counts only after this. Raises what reading a record raises. `moved` is told of each."""
         ids = self.records.ids_of(Tombstone)
         for record_id in ids:
             if record_id not in self._tombstones:
                 tombstone = await self.runtime.in_thread(decode_record, await self.records.get(record_id))
                 assert isinstance(tombstone, Tombstone)
                 self._note(record_id, tombstone)
+                moved(1)
         self.ages.see_tombstones(ids)
 
     def removals(self) -> dict[RecordId, Removal]:

@@ -41,16 +41,20 @@ def keep_handler(
         assert isinstance(request, Keep)
         ids = [ObjectId(i) for i in split_ids(request.ids)]
         named: set[ObjectId] = set()
-        await references.load()
+
+        def moved(count: int) -> None:
+            call.progress += count
+
+        await references.load(moved)
         for manifest in (RecordId(i) for i in split_ids(request.manifests)):
             if references.is_live(manifest):
                 named |= (await references.named_by(manifest)).objects.intersection(ids)
-            call.progress += 1
+            moved(1)
         asked = [object_id for object_id in ids if object_id in named]
         async with store.guard():
             if request.view != view_digest(view()) or trouble():
                 return Reply(Keeping(pack_bits([False] * len(ids))))
-            absent = set(await store.missing(asked))
+            absent = set(await store.missing(asked, moved=moved))
         return Reply(Keeping(pack_bits([i in named and i not in absent for i in ids])))
 
     return keep
@@ -116,6 +120,7 @@ class Dropper:
                     dropped.wait(MAY_GO, self.store.size_of(object_id) or 0)
             elif found:
                 await self._drop(found, needs, view, alive, dropped)
+                moved(1)
                 if why_surplus_stays(await self.pressure(), self.periods):
                     break
         return dropped

@@ -159,10 +159,10 @@ class DiskChunkStore:
                 self._index.reserve(object_id for object_id, found in zip(ids, here, strict=True) if found)
             return here
 
-    async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+    async def missing(self, ids: Sequence[ObjectId], *, moved: Moved = _unwatched) -> list[ObjectId]:
         """The ids whose object is not here, whole as far as the file system knows; the others are reserved. Unlike
-        `have` this looks at the files. For a commit, which holds the guard from before the call until it has written
-        its manifest."""
+        `have` this looks at the files, and `moved` is told how many it looked at. For a commit, which holds the guard
+        from before the call until it has written its manifest."""
         self.touched(ids)
         absent: list[ObjectId] = []
         for begin in range(0, len(ids), _LOOKED_AT_A_TIME):
@@ -171,6 +171,7 @@ class DiskChunkStore:
             for object_id, size in zip(some, sizes, strict=True):
                 if not self._stands(object_id, size):
                     absent.append(object_id)
+            moved(len(some))
         gone = set(absent)
         self._index.reserve(object_id for object_id in ids if object_id not in gone)
         return absent

@@ -150,6 +150,7 @@ class Node:
         finally:
             await listener.close()
             server.close()
+            await self.collector.close()
             await self.links.close()
 
     def _sweep(self) -> None:

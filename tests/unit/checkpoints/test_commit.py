@@ -7,10 +7,11 @@ import pytest
 from checkpoint_kits import KIB, Kit, KitNode, noise, simulate
 from record_specimens import TOMBSTONE, manifest
 from record_specimens import file as file_entry
-from roost.checkpoints.commit import Votes, ask_commit
+from roost.checkpoints.commit import Votes, ask_commit, commit_handler
+from roost.chunks import disk
 from roost.codec.manifest import Chunk, Manifest
 from roost.codec.records import encode_record, record_id
-from roost.core.errors import Damaged, NoSpace, ProtocolError, RoostError, Stalled, Unreachable
+from roost.core.errors import Damaged, Leaving, NoSpace, ProtocolError, RoostError, Stalled, Unreachable
 from roost.core.ids import NodeId, ObjectId, object_id
 from roost.net.body import Body
 from roost.net.server import Call, Reply
@@ -96,6 +97,23 @@ def test_what_is_no_manifest_or_does_not_fit_it_is_refused(data: bytes, bits: by
         assert len(node.records) == 0
         await kit.links.call(node.node_id, Ping())
         assert (await commit(kit, node, DATA, pack_bits([True] * 3))).missing == b""
+
+    simulate(scenario, nodes=1)
+
+
+@pytest.mark.parametrize("when", ["before", "while it writes"])
+def test_a_node_that_is_leaving_commits_to_nothing(when: str) -> None:
+    async def scenario(kit: Kit) -> None:
+        node = kit.nodes[1]
+        await put(node, 0, 1, 2)
+        node.handlers[Commit] = commit_handler(
+            kit.runtime, node.store, node.records, changed=lambda: None,
+            leaving=lambda: when == "before" or record_id(DATA) in node.records,
+        )  # fmt: skip
+        for counted in (True, False):
+            with pytest.raises(Leaving):
+                await commit(kit, node, DATA, pack_bits([counted] * 3))
+        assert node.records_of("manifest") == (set() if when == "before" else {record_id(DATA).hex()})
 
     simulate(scenario, nodes=1)
 
@@ -187,3 +205,19 @@ def test_a_frozen_node_is_a_problem_within_its_limit() -> None:
         assert kit.runtime.now() - begun < 6
 
     simulate(scenario, nodes=2)
+
+
+def test_a_check_that_takes_minutes_says_that_it_moves_also_to_who_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each file of a cold disk takes its time, and a client waits 30 s for a node that does not get on."""
+    monkeypatch.setattr(disk, "_LOOKED_AT_A_TIME", 1)
+
+    async def scenario(kit: Kit) -> None:
+        node = kit.nodes[1]
+        await put(node, 0, 1, 2)
+        kit.runtime.on_thread = lambda work: 12.0 if getattr(work, "__name__", "") == "_look" else 0.0
+        answers = await asyncio.gather(*(commit(kit, node, DATA, pack_bits([True] * 3)) for _ in range(3)))
+        assert [answer.missing for answer in answers] == [b""] * 3
+
+    simulate(scenario, nodes=1)
