@@ -13,7 +13,7 @@ from roost.checkpoints.delivery import ask_all_have
 from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.repair import Ground
-from roost.cluster.exchange import exchange
+from roost.cluster.exchange import Exchanged, exchange
 from roost.codec.records import Standing, decode_record, encode_record
 from roost.core.errors import RoostError
 from roost.core.ids import NodeId
@@ -46,20 +46,33 @@ async def set_standing(records: Catalogue, node: NodeId, state: str, *, at: int)
 
 
 async def exchange_all(peers: Peers, nodes: Collection[NodeId]) -> frozenset[NodeId]:
-    """Exchange records with `nodes`; those that have all of ours then, and from which we have all of theirs but such
-    as no release here can read. A node that lacks a manifest must not be given its objects: nothing would name them
-    there."""
+    """Exchange records with `nodes`; those that have all of ours then. A node that lacks a manifest must not be given
+    its objects: nothing would name them there."""
+    return (await _meet_all(peers, nodes)).ready
 
-    async def one(node: NodeId) -> bool:
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Who has all of our records now; and whether any of those who were met has one that could not be had, but such as
+    this release does not know."""
+
+    ready: frozenset[NodeId]
+    lacking: bool
+
+
+async def _meet_all(peers: Peers, nodes: Collection[NodeId]) -> _Met:
+    async def one(node: NodeId) -> Exchanged | None:
         try:
             async with peers.runtime.timeout(EXCHANGE_LIMIT_S):
-                return not (await exchange(peers.links, node, peers.records)).unsent
+                return await exchange(peers.links, node, peers.records)
         except (RoostError, TimeoutError):
-            return False
+            return None
 
     async with asyncio.TaskGroup() as group:
         tasks = {node: group.create_task(one(node)) for node in sorted(nodes)}
-    return frozenset(node for node, task in tasks.items() if task.result())
+    met = {node: moved for node, task in tasks.items() if (moved := task.result()) is not None}
+    ready = frozenset(node for node, moved in met.items() if not moved.unsent)
+    return _Met(ready, any(moved.lacking > moved.unsupported for moved in met.values()))
 
 
 async def try_to_leave(
@@ -68,15 +81,19 @@ async def try_to_leave(
 ) -> str:  # fmt: skip
     """Let `node`, which is draining, leave if nothing is lost by that; else why not, in words.
 
-    Its own records come first, so that what was stored on it this moment is known; then everybody who stays learns
-    them. The copies that stay are reserved while they are counted.
+    Its own records come first, so that what was stored on it this moment is known: once it has heard that it is being
+    drained it commits to nothing, so all that it ever will is there to be had in a second exchange. Then everybody who
+    stays learns them. The copies that stay are reserved while they are counted.
     """
-    if node not in await exchange_all(peers, [node]):
-        return SILENT
+    for _ in range(2):
+        own = await _meet_all(peers, [node])
+        if node not in own.ready:
+            return SILENT
+    met = await _meet_all(peers, ground.able & set(reached))
+    keepers = met.ready
     await inventory.refresh(peers.view())
-    if inventory.unreadable:
+    if own.lacking or met.lacking or inventory.unreadable:
         return UNREADABLE
-    keepers = await exchange_all(peers, ground.able & set(reached))
     most = max((version.redundancy.copies for version in inventory.versions), default=0)
     if len(ground.machines(keepers)) < most:
         return TOO_FEW

@@ -57,22 +57,22 @@ def _score(item: bytes, name: str, weight: int) -> float:
 class Chooser:
     """Chooses nodes for copies in one operation: the line, less those that failed or are full in it.
 
-    `usable` are the nodes that answered; `failed` and `full` grow while the operation runs. What is on a draining node
-    can be had from there, but is no copy that counts.
+    `usable` are the nodes that answered; `failed`, `full` and `leaving` grow while the operation runs. What is on one
+    that is leaving (that is being drained) can be had from there, but is no copy that counts.
     """
 
     view: View
     usable: set[NodeId]
     failed: dict[NodeId, str] = field(default_factory=dict)
     full: set[NodeId] = field(default_factory=set)
-    _draining: frozenset[NodeId] = field(init=False)
+    leaving: set[NodeId] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._draining = frozenset(member.node_id for member in self.view.storage if member.draining)
+        self.leaving = {member.node_id for member in self.view.storage if member.draining}
 
     def keeping(self, holders: Collection[NodeId]) -> set[NodeId]:
         """Those of `holders` whose copies count."""
-        return set(holders) - self._draining
+        return set(holders) - self.leaving
 
     def candidates(self, item: ObjectId, holders: Collection[NodeId]) -> Iterator[NodeId]:
         """Nodes to put the next copy of `item` on, best first, given who holds it: nodes of machines without a copy;
@@ -90,7 +90,7 @@ class Chooser:
                 yield node
 
     def can_take(self, node: NodeId) -> bool:
-        return node in self.usable and node not in self.failed and node not in self.full
+        return self.alive(node) and node not in self.full and node not in self.leaving
 
     def alive(self, node: NodeId) -> bool:
         return node in self.usable and node not in self.failed

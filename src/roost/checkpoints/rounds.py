@@ -14,7 +14,7 @@ from roost.checkpoints.progress import Progress
 from roost.checkpoints.renewal import renew
 from roost.codec.records import record_id
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import DiskFault, NoSpace, RoostError
+from roost.core.errors import DiskFault, Leaving, NoSpace, RoostError
 from roost.core.ids import NodeId, ObjectId, RecordId
 
 ROUNDS_MAX = 8
@@ -45,7 +45,7 @@ async def prove(
         # the version, while another object of it is collected everywhere: what is gone is found before anybody votes.
         _pass_over(delivery, await renew(delivery))
         await delivery.top_up(objects, remake)
-        if not all(delivery.of(object_id) for object_id in objects):
+        if not all(delivery.copies(object_id) for object_id in objects):
             raise Nowhere  # before any node lists a version that cannot be had
         counted = _counted(delivery, record_id(data), objects, redundancy)
         votes = await ask_commit(delivery.peers, data, objects, counted)
@@ -64,24 +64,29 @@ async def prove(
 def _counted(
     delivery: Delivery, manifest: RecordId, objects: Sequence[ObjectId], redundancy: Redundancy
 ) -> Mapping[NodeId, frozenset[ObjectId]]:
-    """Per node the objects counted on it: every live holder, and so many nodes more (with nothing counted) that the
-    manifest itself is on f+1 machines."""
+    """Per node the objects counted on it: every live holder that stays, and so many nodes more (with nothing counted)
+    that the manifest itself is on f+1 machines."""
     chooser = delivery.chooser
     here: dict[NodeId, set[ObjectId]] = {}
     for object_id in objects:
-        for node in delivery.of(object_id):
+        for node in chooser.keeping(delivery.of(object_id)):
             here.setdefault(node, set()).add(object_id)
     for node in line(manifest, chooser.view):
         if chooser.distinct(here) > redundancy.losses:
             break
-        if chooser.alive(node):
+        if chooser.alive(node) and node not in chooser.leaving:
             here.setdefault(node, set())
     return {node: frozenset(ids) for node, ids in here.items()}
 
 
 def _heed(delivery: Delivery, votes: Votes) -> None:
-    """Pass over who could not be asked, and believe who lacks what was counted on it."""
-    _pass_over(delivery, votes.problems)
+    """Pass over who could not be asked, count nothing on who is leaving, and believe who lacks what was counted on
+    it."""
+    leaving = {node for node, error in votes.problems.items() if isinstance(error, Leaving)}
+    delivery.chooser.leaving |= leaving
+    for node in sorted(leaving):
+        delivery.progress.note(f"{delivery.name(node)} is being emptied: nothing is counted on it")
+    _pass_over(delivery, {node: error for node, error in votes.problems.items() if node not in leaving})
     for node, missing in votes.missing.items():
         for object_id in missing:
             delivery.lost(object_id, node)

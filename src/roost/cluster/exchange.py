@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from roost.cluster.arrivals import LARGE_BYTES_MIN, Arrival
 from roost.cluster.records import BUCKET_DIGEST_BYTES, BUCKETS, RecordSet
-from roost.core.errors import Damaged, NotFound, ProtocolError, RoostError, Unreachable, first_of
+from roost.core.errors import Damaged, NotFound, ProtocolError, RoostError, Unreachable, Unsupported, first_of
 from roost.core.ids import NodeId, RecordId
 from roost.net.body import Body, BytesSink
 from roost.net.links import Links
@@ -28,13 +28,15 @@ AT_ONCE = 4
 @dataclass(frozen=True, slots=True)
 class Exchanged:
     """What one exchange moved, how many records could not be (of an unknown kind, damaged there), how many of those
-    that the peer named are not here for all that, and how many of ours the peer did not take."""
+    that the peer named are not here for all that (`unsupported` of them because this release does not know them), and
+    how many of ours the peer did not take."""
 
     fetched: int
     sent: int
     refused: int
     lacking: int = 0
     unsent: int = 0
+    unsupported: int = 0
 
 
 def record_handlers(records: RecordSet, *, changed: Callable[[], None]) -> Handlers:
@@ -88,10 +90,19 @@ async def exchange(links: Links, node: NodeId, records: RecordSet) -> Exchanged:
         return Exchanged(0, 0, 0)
     there = await _ids_there(links, node, differing)
     here = set(records.ids(differing))
-    fetched = await _each(_Wanted(there - here, records), lambda record: fetch(links, node, record, records))
+    strange: set[RecordId] = set()
+
+    async def bring(record: RecordId) -> bool:
+        try:
+            return await fetch(links, node, record, records)
+        except Unsupported:
+            strange.add(record)
+            raise
+
+    fetched = await _each(_Wanted(there - here, records), bring)
     sent = await _each(_Wanted(here - there), lambda record: _send(links, node, record, records))
     lacking = sum(record not in records for record in there)
-    return Exchanged(fetched[0], sent[0], fetched[1] + sent[1], lacking, sent[1])
+    return Exchanged(fetched[0], sent[0], fetched[1] + sent[1], lacking, sent[1], len(strange))
 
 
 async def _ids_there(links: Links, node: NodeId, buckets: list[int]) -> set[RecordId]:

@@ -80,6 +80,12 @@ class Refused(NotAdmitted):
     code = "refused"
 
 
+class Leaving(RoostError):
+    """A node is being emptied: what it has can be had, but it takes on nothing that may be counted on it."""
+
+    code = "leaving"
+
+
 class NoSpace(RoostError):
     """A disk would fall below its reserve, or the cluster is full. `bytes_missing` is about how many more are needed;
     None where nobody knows."""
@@ -132,7 +138,7 @@ BY_CODE: dict[str, type[RoostError]] = {
     error.code: error
     for error in (
         Failed, UsageError, NotFound, Damaged, Unreachable, NotAdmitted, NoSpace, Busy, DiskFault, ProtocolError,
-        Unsupported, Refused,
+        Unsupported, Refused, Leaving,
     )
 }  # fmt: skip
 """How an error that crossed the wire becomes an exception again; an unknown code becomes `Failed`."""

@@ -192,7 +192,9 @@ class Node:
             **record_handlers(self.records, changed=self.agent.wake),
             **self.collector.handlers(),
             **stranger_handlers(self._runtime, self._disk, partial(self.records.of_kind, SealedAuthority)),
-            Commit: commit_handler(self._runtime, self.store, self.records, changed=self.agent.wake),
+            Commit: commit_handler(
+                self._runtime, self.store, self.records, changed=self.agent.wake, leaving=self._leaving
+            ),
             Scrub: scrub_handler(self.scrubber),
             Ping: self._ping,
             GetNodes: self.pulse.get_nodes,
@@ -229,6 +231,10 @@ class Node:
     def _node_changed(self, node: NodeId, state: NodeState) -> None:
         if state is NodeState.ALIVE:
             self.agent.meet(node)
+
+    def _leaving(self) -> bool:
+        standing = self.membership.standing(self._identity.node_id)
+        return standing is not None and standing.state != "staying"
 
     def _refuse(self, peer: Peer) -> None:
         self.membership.refuse_revoked(peer.fingerprint)

@@ -6,18 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from checkpoint_kits import THREE, TWO, UNIT, Kit, member, node_id, noise, path_of, simulate
+from checkpoint_kits import NAME, THREE, TWO, UNIT, Kit, member, node_id, noise, path_of, simulate, write_file
+from record_specimens import broken, manifest
+from record_specimens import file as file_entry
 from roost.checkpoints import steward as steward_module
+from roost.checkpoints.commit import commit_handler
 from roost.checkpoints.drain import LACKING, SILENT, STAYS, TOO_FEW, UNREADABLE, set_standing, try_to_leave
 from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.progress import Progress
+from roost.checkpoints.remove import remove
 from roost.checkpoints.repair import FULL, NO_ROOM, Ground, Observed, Work
 from roost.checkpoints.steward import LOOK_EVERY_S, Mended, Steward
-from roost.codec.records import Standing, decode_record
+from roost.checkpoints.undelete import undelete
+from roost.codec.manifest import Chunk
+from roost.codec.records import Standing, decode_record, encode_record, record_id
 from roost.core.cluster import View
 from roost.core.errors import DiskFault
 from roost.core.ids import CheckpointName, ObjectId
-from roost.wire.messages import PutRecord
+from roost.core.ids import object_id as object_id_of
+from roost.net.body import Body
+from roost.net.server import Call, Reply
+from roost.wire.messages import Commit, GetRecord, PutRecord
 
 CHUNK = 2 * UNIT
 TREE = {f"{number}.bin": noise(CHUNK, seed=number) for number in range(12)}
@@ -220,6 +229,94 @@ def test_while_a_manifest_cannot_be_read_nobody_leaves() -> None:
         assert await leaves(kit, 3) == "", "the record came back from the others"
 
     simulate(scenario)
+
+
+async def plant(kit: Kit, number: int, data: bytes) -> None:
+    """Node `number` is the only one with this object, and with the manifest of a version that needs it."""
+    await kit.nodes[number].store.put(object_id_of(data), Body.of(data))
+    chunk = Chunk(object_id_of(data), object_id_of(data), len(data), len(data), 0)
+    await kit.nodes[number].records.add(encode_record(manifest([file_entry("x", len(data))], [chunk])))
+
+
+@pytest.mark.parametrize("where", [3, 1])
+def test_while_a_record_of_another_cannot_be_had_nobody_leaves(where: int) -> None:
+    """What it tells of may need what is on the node that wants to leave."""
+
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        await emptied(kit, 3)
+        await plant(kit, where, noise(UNIT, seed=50))
+        gives = kit.nodes[where].handlers[GetRecord]
+        kit.nodes[where].refuse(GetRecord, DiskFault("it burns"))
+        assert await leaves(kit, 3) == UNREADABLE
+        assert not await standings(kit)
+        kit.nodes[where].handlers[GetRecord] = gives
+        assert await leaves(kit, 3) == (LACKING if where == 3 else "")
+
+    simulate(scenario)
+
+
+def test_a_record_that_only_a_newer_release_can_read_keeps_nobody() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        await emptied(kit, 3)
+        newer = broken()["record_format_newer.bin"].data
+        for number in (1, 3):
+            write_file(kit.nodes[number].disk, f"records/{record_id(newer).hex()}.member", newer)
+            kit.nodes[number].records._remember(record_id(newer), "member")
+        assert await leaves(kit, 3) == ""
+
+    simulate(scenario)
+
+
+def test_what_it_committed_to_until_it_heard_that_it_is_drained_is_known_before_it_leaves() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        await emptied(kit, 3)
+        await set_standing(kit.catalogue, node_id(3), "draining", at=1)
+        hears = kit.nodes[3].handlers[PutRecord]
+
+        async def late(call: Call) -> Reply:
+            await plant(kit, 3, noise(UNIT, seed=50))
+            return await hears(call)
+
+        kit.nodes[3].handlers[PutRecord] = late
+        assert await leaves(kit, 3) == LACKING
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("undeleted", [False, True])
+def test_a_sender_that_does_not_know_yet_hears_it_and_counts_on_others(*, undeleted: bool) -> None:
+    async def scenario(kit: Kit) -> None:
+        node = kit.nodes[3]
+        await kit.store(TREE)
+        listed, held = await kit.catalogue.find(NAME, None), len(node.objects())
+        assert held
+        survey, manifest = await kit.survey(), (await kit.newest())[1]
+        if undeleted:
+            await remove(kit.peers, kit.catalogue, survey, [(listed, manifest)], keep_s=1000)
+            await asyncio.sleep(3601)  # until nothing is reserved
+            for object_id in manifest.objects():
+                for number in kit.holders(object_id) - {3} if 3 in kit.holders(object_id) else ():
+                    async with kit.nodes[number].store.guard():
+                        await kit.nodes[number].store.remove([object_id])
+        node.handlers[Commit] = commit_handler(
+            kit.runtime, node.store, node.records, changed=lambda: None, leaving=lambda: True
+        )
+        if undeleted:
+            done = await undelete(kit.peers, kit.catalogue, survey, listed, manifest, Progress())
+            assert (done.copies, done.degraded) == (2, False)
+            nodes, notes = done.nodes, done.notes
+        else:
+            receipt = await kit.store(TREE, name=CheckpointName("run/step-2"), at="other")
+            assert (receipt.copies, receipt.degraded) == (2, False)
+            nodes, notes = receipt.nodes, receipt.notes
+        assert node_id(3) not in nodes
+        assert "node-3 is being emptied: nothing is counted on it" in notes
+        assert copies(kit, manifest.objects(), without=3) == 2
+
+    simulate(scenario, seconds_max=5000)
 
 
 def test_the_last_nodes_cannot_leave_what_is_stored_behind() -> None:
