@@ -60,6 +60,15 @@ COMMANDS: Mapping[str, Command | Family] = {
             "revoke": Command("end all tokens", "token", "revoke"),
         },
     ),
+    "service": Family(
+        "run the node or coordinator from every boot on",
+        {
+            "install": Command("let systemd or launchd run it", "service", "install"),
+            "uninstall": Command("stop it, and remove the service", "service", "uninstall"),
+            "status": Command("whether it is installed and runs", "service", "status"),
+            "logs": Command("what it said last", "service", "logs"),
+        },
+    ),
     "recover": Command("become able to admit machines, with the recovery code", "recover", "recover"),
     "store": Command("store a checkpoint: a file or a folder", "store", "store"),
     "gather": Command("bring a checkpoint back, verified", "gather", "gather"),
