@@ -80,14 +80,22 @@ async def collect_everywhere(peers: Peers, survey: Survey) -> dict[NodeId, Colle
     return {node: task.result() for node, task in tasks.items()}
 
 
-async def named_by_no_other(catalogue: Catalogue, versions: Sequence[Listed]) -> dict[ObjectId, int]:
-    """The objects, with their lengths, that no live version but `versions` names: what these take alone."""
+async def named_by_no_other(catalogue: Catalogue, versions: Sequence[Listed], *, wall: float) -> dict[ObjectId, int]:
+    """The objects, with their lengths, that are kept for `versions` alone: that no other version names which is live,
+    or was removed and can be brought back at `wall` (seconds since 1970). What is over already keeps nothing."""
     chosen = {listed.manifest for listed in versions}
     alone: dict[ObjectId, int] = {}
     for listed in versions:
-        alone |= (await catalogue.manifest(listed.manifest)).object_bytes()
-    for listed in await catalogue.list():
+        if not _is_over(listed, wall):
+            alone |= (await catalogue.manifest(listed.manifest)).object_bytes()
+    removed = [listed for listed in await catalogue.list(removed=True) if not _is_over(listed, wall)]
+    for listed in (*await catalogue.list(), *removed):
         if listed.manifest not in chosen and alone:
             for object_id in (await catalogue.manifest(listed.manifest)).objects():
                 alone.pop(object_id, None)
     return alone
+
+
+def _is_over(listed: Listed, wall: float) -> bool:
+    """Whether the version was removed, and the time is over in which it could be brought back."""
+    return listed.kept_until is not None and listed.kept_until <= wall

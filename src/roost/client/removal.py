@@ -27,7 +27,7 @@ async def remove_versions(
     told = tuple((str(listed.name), listed.version) for listed in chosen)
     keep_s = 0 if now else undelete_s
     if dry_run:
-        alone = await named_by_no_other(catalogue, chosen)
+        alone = await named_by_no_other(catalogue, chosen, wall=session.runtime.wall())
         return RemoveResult(told, (), False, True, keep_s, len(alone), sum(alone.values()))
     todo = [listed for listed in chosen if not _is_gone_for_good(listed)]
     nodes, everywhere = frozenset(survey.reached), len(survey.reached) == len(survey.view.storage)

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checkpoint_kits import Kit
+from checkpoint_kits import MIB, Kit, noise
 from collection_kits import HOUR, Estate
 from roost.client.cluster import AsyncCluster
 from roost.codec.records import Tombstone, decode_record
@@ -123,6 +123,42 @@ def test_what_another_version_needs_stays_and_a_dry_run_counts_the_rest(folder: 
         await cluster.remove(f"{NAME}@{second.version}", now=True)
         assert len(before - objects(kit)) == alone.chunks
         await cluster.gather(f"{NAME}@{first.version}", to=folder.parent / "back")
+
+    collecting(scenario)
+
+
+def test_a_dry_run_does_not_count_what_is_over(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        await cluster.store(folder)
+        await cluster.remove(NAME, now=True)
+        await asyncio.sleep(1.1 * HOUR)
+        await cluster.remove(NAME, now=True)
+        assert objects(kit) == set()
+        over = await cluster.remove(NAME, now=True, dry_run=True)
+        assert (over.chunks, over.chunk_bytes) == (0, 0)
+        (folder / "other").write_bytes(b"other")
+        await cluster.store(folder)
+        await asyncio.sleep(1.1 * HOUR)
+        would = await cluster.remove(NAME, now=True, dry_run=True)
+        held = len(objects(kit))
+        await cluster.remove(NAME, now=True)
+        assert would.chunks == held
+        assert objects(kit) == set()
+
+    collecting(scenario)
+
+
+def test_a_dry_run_does_not_count_what_a_removed_version_needs_that_can_be_brought_back(folder: Path) -> None:
+    async def scenario(kit: Kit, cluster: AsyncCluster) -> None:
+        first = await cluster.store(folder)
+        (folder / "weights.bin").write_bytes(noise(2 * MIB))  # a chunk of its own
+        second = await cluster.store(folder)
+        await cluster.remove(f"{NAME}@{first.version}")
+        await asyncio.sleep(1.1 * HOUR)
+        before = objects(kit)
+        would = await cluster.remove(f"{NAME}@{second.version}", now=True, dry_run=True)
+        await cluster.remove(f"{NAME}@{second.version}", now=True)
+        assert 0 < would.chunks == len(before - objects(kit)) < len(before)
 
     collecting(scenario)
 
