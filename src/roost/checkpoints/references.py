@@ -48,14 +48,20 @@ class References:
     _tombstones: dict[RecordId, tuple[RecordId, int]] = field(default_factory=dict)
     _removed: dict[RecordId, dict[RecordId, int]] = field(default_factory=dict)
     _unnamed: set[ObjectId] = field(default_factory=set)
+    _needs: dict[ObjectId, Need] = field(default_factory=dict)
+    _needed_of: frozenset[ObjectId] = frozenset()
 
     def learn(self, record_id: RecordId, record: Record) -> None:
-        """A record is here from now on. What a manifest names is protected at once from a pass that runs."""
+        """A record is here from now on. What a manifest names is protected at once from a pass that runs, and as many
+        copies of it as the manifest asks for."""
         if isinstance(record, Tombstone):
             self._note(record_id, record)
             self.ages.see_tombstones([record_id])
-        elif isinstance(record, Manifest) and self._unnamed:
-            self._unnamed.difference_update(record.objects())
+        elif isinstance(record, Manifest) and (self._unnamed or self._needed_of):
+            named = _named(record)
+            self._unnamed -= named.objects
+            if record_id not in self._removed:
+                self._need(record_id, named)
 
     def _note(self, record_id: RecordId, tombstone: Tombstone) -> None:
         manifest = RecordId(tombstone.manifest)
@@ -119,24 +125,25 @@ class References:
         return object_id in self._unnamed
 
     def done(self) -> None:
-        """Forget what `unneeded` found."""
-        self._unnamed = set()
+        """Forget what `unneeded` and `needs` found."""
+        self._unnamed, self._needs, self._needed_of = set(), {}, frozenset()
 
     async def needs(self, held: Collection[ObjectId], moved: Moved) -> dict[ObjectId, Need]:
-        """How many copies the live manifests here ask of those of the objects `held` that they name."""
-        needs: dict[ObjectId, Need] = {}
-        here = set(held)
+        """How many copies the live manifests here ask of those of the objects `held` that they name. Until `done` is
+        called, a manifest that comes and asks for more changes it."""
+        self._needs, self._needed_of = {}, frozenset(held)
         for manifest in self.records.ids_of(Manifest):
-            if manifest in self._removed:
-                continue
-            named = await self.named_by(manifest)
-            need = Need(named.copies, manifest)
-            for object_id in named.objects & here:
-                known = needs.get(object_id)
-                if known is None or known.copies < need.copies:
-                    needs[object_id] = need
-            moved(1)
-        return needs
+            if manifest not in self._removed:
+                self._need(manifest, await self.named_by(manifest))
+                moved(1)
+        return self._needs
+
+    def _need(self, manifest: RecordId, named: Named) -> None:
+        need = Need(named.copies, manifest)
+        for object_id in named.objects & self._needed_of:
+            known = self._needs.get(object_id)
+            if known is None or known.copies < need.copies:
+                self._needs[object_id] = need
 
     def is_live(self, manifest: RecordId) -> bool:
         """Whether this record is here, and was not removed as far as is known here."""
@@ -145,11 +152,15 @@ class References:
     async def named_by(self, manifest: RecordId) -> Named:
         """What a manifest that is here names. Raises what reading a record raises."""
         data = await self.records.get(manifest)
-        return await self.runtime.in_thread(_named, data)
+        return await self.runtime.in_thread(_named_in, data)
 
 
-def _named(data: bytes) -> Named:
+def _named_in(data: bytes) -> Named:
     manifest = decode_record(data)
     if not isinstance(manifest, Manifest):
         raise Damaged("a record that is kept as a manifest is none", hint="another member may hold a good copy")
+    return _named(manifest)
+
+
+def _named(manifest: Manifest) -> Named:
     return Named(frozenset(manifest.objects()), Redundancy.parse(manifest.redundancy).copies)

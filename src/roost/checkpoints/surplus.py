@@ -7,7 +7,7 @@ what it does not remember, drops no surplus before any promise has run out.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from roost.checkpoints.collect import Periods, Pressure, Surplus, Waiting, belongs_to, why_it_stays, why_surplus_stays
@@ -113,30 +113,32 @@ class Dropper:
         for begin in range(0, len(order), ASKED_AT_ONCE):
             some = order[begin : begin + ASKED_AT_ONCE]
             view = self.view()
-            found = await self.runtime.in_thread(_surplus, some, needs, self.own, view)
+            asked = {object_id: needs[object_id] for object_id in some}
+            found = await self.runtime.in_thread(_surplus, asked, self.own, view)
             moved(1)
             if dry_run:
                 for object_id in found:
                     dropped.wait(MAY_GO, self.store.size_of(object_id) or 0)
             elif found:
-                await self._drop(found, needs, view, alive, dropped)
+                await self._drop(found, asked, needs, view, alive, dropped)
                 moved(1)
                 if why_surplus_stays(await self.pressure(), self.periods):
                     break
         return dropped
 
     async def _drop(
-        self, found: Mapping[ObjectId, tuple[NodeId, ...]], needs: Mapping[ObjectId, Need], view: View,
-        alive: Collection[NodeId], dropped: Dropped,
+        self, found: Mapping[ObjectId, tuple[NodeId, ...]], asked: Mapping[ObjectId, Need],
+        needs: Mapping[ObjectId, Need], view: View, alive: Collection[NodeId], dropped: Dropped,
     ) -> None:  # fmt: skip
-        """Ask all to whom these objects belong, and drop those that all of them promised to keep."""
+        """Ask all to whom these objects belong, and drop those that all of them promised to keep, unless more is needed
+        of them by now than was `asked`."""
         digest, asked_at = view_digest(view), self.runtime.now()
-        promised = await self._ask(found, needs, digest, alive)
+        promised = await self._ask(found, asked, digest, alive)
 
         def why(object_id: ObjectId) -> str:
             return why_it_stays(
                 Surplus(
-                    keepers=found[object_id],
+                    keepers=found[object_id] if needs[object_id] == asked[object_id] else (),
                     promised=promised[object_id],
                     asked_s=self.runtime.now() - asked_at,
                     same_view=view_digest(self.view()) == digest,
@@ -181,9 +183,7 @@ class Dropper:
         return promised
 
 
-def _surplus(
-    ids: Sequence[ObjectId], needs: Mapping[ObjectId, Need], own: NodeId, view: View
-) -> dict[ObjectId, tuple[NodeId, ...]]:
-    """Those of `ids` that are surplus on `own`, with all to whom they belong."""
-    belong = {object_id: belongs_to(object_id, needs[object_id].copies, own, view) for object_id in ids}
+def _surplus(needs: Mapping[ObjectId, Need], own: NodeId, view: View) -> dict[ObjectId, tuple[NodeId, ...]]:
+    """Those of the objects that are surplus on `own`, with all to whom they belong."""
+    belong = {object_id: belongs_to(object_id, need.copies, own, view) for object_id, need in needs.items()}
     return {object_id: keepers for object_id, keepers in belong.items() if keepers}

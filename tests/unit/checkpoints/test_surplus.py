@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from checkpoint_kits import CHUNK_MAX, THREE, member, noise, path_of, read_file
@@ -14,6 +15,9 @@ from collection_kits import HOUR, NAME, Estate, collecting, tombstone
 from roost.checkpoints import surplus
 from roost.checkpoints.collect import Surplus
 from roost.checkpoints.placement import line, view_digest
+from roost.checkpoints.references import References
+from roost.checkpoints.surplus import Dropper
+from roost.codec.records import encode_record
 from roost.core.cluster import View
 from roost.core.ids import NodeId, ObjectId, RecordId
 from roost.net.body import Body
@@ -309,6 +313,36 @@ def test_the_most_copies_that_any_live_version_asks_stay() -> None:
             estate.squeeze(number, 0.999)
         await all_at_once(estate)
         assert {i: estate.kit.holders(i) for i in objects} == {i: home(i, estate.kit.view, 3) for i in objects}
+
+    collecting(scenario, nodes=5)
+
+
+@pytest.mark.parametrize("step", [(References, "needs"), (Dropper, "_ask")])
+def test_a_version_that_asks_for_more_copies_during_a_pass_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+) -> None:
+    """It comes before those are asked to whom an object belongs, or while they are. A pass may take hours, in which the
+    reservations of that version's store have run out."""
+    sound = getattr(*step)
+
+    async def scenario(estate: Estate) -> None:
+        record, objects = await everywhere(estate)
+        manifest = await estate.kit.catalogue.manifest(record)
+        more = encode_record(msgspec.structs.replace(manifest, seq=2, redundancy="3"))
+        third = int(line(objects[0], estate.kit.view)[2], 16)
+
+        async def late(*given: Any, **named: Any) -> Any:
+            found = await sound(*given, **named)
+            await estate.node(third).records.add(more)
+            return found
+
+        monkeypatch.setattr(*step, late)
+        estate.squeeze(third, 0.999)
+        keeps = {i for i in objects if third in home(i, estate.kit.view, 3)}
+        assert await estate.collect(third) == len(objects) - len(keeps)
+        assert {i for i in objects if estate.node(third).holds(i)} == keeps
+        if step[0] is Dropper:
+            assert "surplus, but not all" in estate.collectors[third].status
 
     collecting(scenario, nodes=5)
 
