@@ -86,12 +86,12 @@ class Ages:
 
     async def save(self) -> None:
         """Make the ages as they are now durable. DiskFault or NoSpace: what was saved before still counts."""
-        objects = sorted(self._objects.items(), key=lambda pair: (pair[1], pair[0]))[:OBJECTS_MAX]
-        content = _File(FORMAT, self.clock, _column(self._tombstones.items()), _column(objects))
-        await self._runtime.in_thread(self._write, content)
+        await self._runtime.in_thread(self._write, self.clock, self._tombstones.copy(), self._objects.copy())
 
-    def _write(self, content: _File) -> None:
-        data = msgspec.msgpack.encode(content)
+    def _write(self, clock: float, tombstones: dict[RecordId, float], objects: dict[ObjectId, float]) -> None:
+        """In a thread, for there may be a million."""
+        first = sorted(objects.items(), key=lambda pair: (pair[1], pair[0]))[:OBJECTS_MAX]
+        data = msgspec.msgpack.encode(_File(FORMAT, clock, _column(tombstones.items()), _column(first)))
         make_directory_durably(self._disk, DIRECTORY)
         write_durably(self._disk, PATH, hashlib.sha256(data).digest() + data)
 

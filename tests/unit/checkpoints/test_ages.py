@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.runtime import SimRuntime
 
+T = TypeVar("T")
 A, B = RecordId(b"a" * 32), RecordId(b"b" * 32)
 X, Y = ObjectId(b"x" * 32), ObjectId(b"y" * 32)
 HOUR = 3600.0
@@ -153,6 +155,39 @@ def test_what_cannot_be_saved_is_told_and_what_was_saved_still_counts() -> None:
             await ages.save()
         disk.read_only = False
         assert (await life(disk)).tombstone_s(A) == pytest.approx(HOUR, abs=1)
+
+    simulate(scenario)
+
+
+def test_the_ages_are_sorted_and_packed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be a million: the loop, and with it every answer of the node, would stand still for seconds."""
+    packed: list[bool] = []
+    threads: list[object] = []
+    column = module._column
+
+    class Watched(SimRuntime):
+        async def in_thread(self, work: Callable[..., T], *args: object) -> T:
+            def watched() -> T:
+                threads.append(work)
+                try:
+                    return work(*args)
+                finally:
+                    threads.pop()
+
+            return await super().in_thread(watched)
+
+    def noted(pairs: Iterable[tuple[bytes, float]]) -> object:
+        packed.append(bool(threads))
+        return column(pairs)
+
+    monkeypatch.setattr(module, "_column", noted)
+
+    async def scenario(disk: MemoryDisk) -> None:
+        ages = Ages(disk, Watched(random.Random(1)))
+        await ages.load()
+        ages.follow([X, Y])
+        await ages.save()
+        assert packed == [True, True]
 
     simulate(scenario)
 
