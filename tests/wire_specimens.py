@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from roost.wire.admission import Admitted, Join, Paired, Prove, Proved, Recover, Sealed
+from roost.wire.admission import Pair as PairUp
 from roost.wire.connection import Connection, Event, Role
 from roost.wire.fields import NodeSeen
 from roost.wire.frames import Kind, pack_header, pack_progress
 from roost.wire.messages import (
     ANSWER_TO,
-    Admitted,
     Ages,
     AnyAnswer,
     AnyRequest,
@@ -27,7 +28,6 @@ from roost.wire.messages import (
     Have,
     Hello,
     Holding,
-    Join,
     Keep,
     Keeping,
     LastVerified,
@@ -41,10 +41,8 @@ from roost.wire.messages import (
     RecordDigests,
     RecordIds,
     RecordKept,
-    Recover,
     Scrub,
     Scrubbed,
-    Sealed,
     Sending,
     Status,
     Stored,
@@ -79,6 +77,8 @@ REQUESTS: dict[str, AnyRequest] = {
     "keep": Keep(A + B, B, bytes(range(100, 132))),
     "collect": Collect(dry_run=True),
     "recover": Recover(B),
+    "pair": PairUp(b"S" + A),
+    "prove": Prove(b"attempt", B, b"\x30\x82request"),
 }
 ANSWERS: dict[str, AnyAnswer] = {
     "pong": Pong(12.5, 2, "its disk fails"),
@@ -99,6 +99,8 @@ ANSWERS: dict[str, AnyAnswer] = {
     "keeping": Keeping(b"\x03"),
     "collected": Collected(3, 4096, ["2 chunks wait"], ""),
     "sealed": Sealed(b"a record"),
+    "paired": Paired(b"S" + B, b"attempt"),
+    "proved": Proved(b"\x30\x82certificate", "home", A),
 }
 
 

@@ -3,7 +3,7 @@
 The coordinator, the command line and programs all stand on one; only where its parts come from differs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,13 +34,26 @@ def hello_of(cluster_hash: bytes, *, authority: bytes = b"", instance: bytes = b
     return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority, instance)
 
 
-def dialable(membership: Membership, remembered: Remembered, identity: Identity, node: NodeId) -> list[Address]:
-    """Where to try a member, best first: where it answered last, then where it says it listens. A loopback address is
-    of use only on the machine that it was said on, so it is left out for another machine's member that says others."""
+Sighted = Callable[[NodeId], Sequence[Address]]
+"""Tells where a node was seen lately."""
+
+
+def unsighted(node: NodeId) -> Sequence[Address]:
+    """Nobody looks."""
+    return ()
+
+
+def dialable(
+    membership: Membership, remembered: Remembered, identity: Identity, node: NodeId, sighted: Sighted = unsighted
+) -> list[Address]:
+    """Where to try a member, best first: where it answered last, where it was seen lately, where it answered before,
+    and where it says it listens. A loopback address is of use only on the machine that it was said on, so it is left
+    out for another machine's member that says others."""
     member = membership.view.member(node)
     said = member.addresses if member else ()
     same_machine = member is None or member.machine == identity.machine
-    found = dict.fromkeys([*remembered.addresses(node), *said])
+    known = remembered.addresses(node)
+    found = dict.fromkeys([*known[:1], *sighted(node), *known[1:], *said])
     if same_machine or all(address.is_loopback for address in found):
         return list(found)
     return [address for address in found if not address.is_loopback]
@@ -89,7 +102,7 @@ class Session:
 
 async def open_session(
     runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None, *,
-    instance: bytes = b"", contacts: Contacts | None = None,
+    instance: bytes = b"", contacts: Contacts | None = None, sighted: Sighted = unsighted,
 ) -> Session:  # fmt: skip
     """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet. `instance` and
     `contacts` are of a process that serves."""
@@ -102,7 +115,7 @@ async def open_session(
         runtime,
         network,
         hello=hello_of(identity.cluster_hash, instance=instance),
-        resolve=lambda node: dialable(membership, remembered, identity, node),
+        resolve=lambda node: dialable(membership, remembered, identity, node, sighted),
         worked=remembered.worked,
         refuse=lambda peer: membership.refuse_revoked(peer.fingerprint),
         contacts=contacts,

@@ -22,8 +22,8 @@ async def first_to_answer(addresses: Iterable[Address], open_link: Open, accept:
     """The link to the first address that answers, opened by `open_link`, and that `accept` takes; and that address.
 
     `accept` raises Refused when another may be the right one, any other error when it is of no use to go on. Raises
-    that, NotAdmitted as soon as one says so; when none is left, NotAdmitted after a Refused, Stalled when one was
-    silent, and else Unreachable.
+    that; when no address is left, NotAdmitted if a machine of another cluster or a copy was at one (an old address may
+    be anybody's by now, and a false one may be told by anybody), Stalled when one was silent, and else Unreachable.
     """
     waiting = iter(addresses)
     address = next(waiting, None)
@@ -40,8 +40,6 @@ async def first_to_answer(addresses: Iterable[Address], open_link: Open, accept:
                 at = under_way.pop(task)
                 try:
                     link = task.result()
-                except NotAdmitted:
-                    raise
                 except RoostError as error:
                     problem = _worse(problem, error)
                     continue

@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from roost.node.coordinator import run_coordinator
     from roost.node.daemon import run_node
     from roost.node.events import Event, Say
+    from roost.node.joining import Invitation, cluster_shown, the_cluster
     from roost.node.recovery import Recovered, new_code, recover
     from roost.node.tokens import create_token, revoke_tokens
 
 __all__ = [
-    "Event", "Recovered", "Say", "create_token", "new_code", "recover", "revoke_tokens", "run_coordinator", "run_node",
+    "Event", "Invitation", "Recovered", "Say", "cluster_shown", "create_token", "new_code", "recover", "revoke_tokens",
+    "run_coordinator", "run_node", "the_cluster",
 ]  # fmt: skip
 
 _PLACES = {
     "Event": "events", "Say": "events", "create_token": "tokens", "revoke_tokens": "tokens",
     "Recovered": "recovery", "new_code": "recovery", "recover": "recovery", "run_coordinator": "coordinator",
-    "run_node": "daemon",
+    "run_node": "daemon", "Invitation": "joining", "cluster_shown": "joining", "the_cluster": "joining",
 }  # fmt: skip
 
 

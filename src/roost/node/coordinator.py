@@ -4,6 +4,7 @@ A role, not a place: everything it knows can be had from the nodes again, and da
 """
 
 import asyncio
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Collection
@@ -14,10 +15,12 @@ from pathlib import Path
 from roost.checkpoints.steward import Mended, Steward
 from roost.checkpoints.watcher import Watcher
 from roost.client.cluster import AsyncCluster
+from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.client.session import Session, hello_of, member_network, open_session
 from roost.cluster.agent import Agent
-from roost.cluster.discovery import own_addresses
+from roost.cluster.discovery.interfaces import own_addresses
+from roost.cluster.discovery.sightings import Advert, Sighting
 from roost.cluster.exchange import record_handlers
 from roost.cluster.membership import Membership, describe_self
 from roost.cluster.pulse import Pulse
@@ -32,23 +35,28 @@ from roost.net.server import Call, Reply, Server
 from roost.net.stream import Listener, Peer
 from roost.node.authority import keep_sealed, refuse_node_home, take_identity
 from roost.node.events import Event, Say, until_signalled
+from roost.node.inviting import Inviting
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
 from roost.node.strangers import stranger_handlers
-from roost.security.authority import Authority
+from roost.security.authority import Authority, cluster_name_of
 from roost.security.identity import Identity
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, WatchFolder, default_settings
 from roost.wire.messages import GetNodes, Hello, Ping, Pong
 
 LOOK_S = 1.0
+ADDRESSES_EVERY_S = 5.0
 INSTANCE_BYTES = 16
 
 
-async def run_coordinator(home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say) -> None:
+async def run_coordinator(
+    home: Home, settings: Settings, *, ready_at: int | None, local: int | None, invite: bool, say: Say
+) -> None:
     """Run until SIGINT or SIGTERM; local nodes end with it then, but not when it is killed.
 
     `local` is the number of local nodes (None: as the settings say), `ready_at` how many nodes *ready* waits for
-    (None: the local ones). Makes the cluster's authority in an empty home. Busy when the home is served already,
+    (None: the local ones). With `invite` a join code is shown, and a token once, in events: somebody is there to see
+    them. Makes the cluster's authority in an empty home. Busy when the home is served already,
     UsageError when it is a storage node's, NotAdmitted when local nodes were asked for that only the authority's key
     could let in.
     """
@@ -61,7 +69,7 @@ async def run_coordinator(home: Home, settings: Settings, *, ready_at: int | Non
         found = partial(take_identity, disk, home, settings.cluster, at=int(runtime.wall()), say=say)
         authority, identity = await runtime.in_thread(found)
         coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say)
-        await until_signalled(coordinator.run(local, ready_at))
+        await until_signalled(coordinator.run(local, ready_at, invite=invite))
         say(Event("stopping", "stopped"))
     finally:
         lock.release()
@@ -104,13 +112,15 @@ class _Coordinator:
         self._watched: list[_Watched] = []
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
+        self._untold = False
+        self._finder = finder_of(runtime, settings, cluster=identity.cluster_hash)
 
-    async def run(self, local: int | None, ready_at: int | None) -> None:
+    async def run(self, local: int | None, ready_at: int | None, *, invite: bool) -> None:
         count = self._settings.local_nodes if local is None else local
         strange = await self._strange(count, asked=local is not None)
         session = await open_session(
             self._runtime, self._network, self._disk, self._identity, self._home.catalogue,
-            instance=self._instance, contacts=self._contacts,
+            instance=self._instance, contacts=self._contacts, sighted=self._finder.addresses,
         )  # fmt: skip
         agent = Agent(
             self._runtime, session.links, session.membership, session.catalogue, own=self._identity.node_id,
@@ -122,7 +132,10 @@ class _Coordinator:
             on_change=partial(_node_changed, agent, steward),
         )  # fmt: skip
         self._known = {m.node_id for m in session.membership.view.storage}
-        server = self._server(session, agent, pulse)
+        inviting = None
+        if invite and self._authority is not None:
+            inviting = Inviting(self._runtime, self._disk, self._home, self._settings, self._identity, self._say)
+        server = self._server(session, agent, pulse, inviting)
 
         def changed(view: View) -> None:
             self._view_changed(agent.wake, view)
@@ -131,12 +144,19 @@ class _Coordinator:
             server.review()
 
         session.membership.changed = changed
+
+        def sighted(sighting: Sighting) -> None:
+            if session.membership.view.member(sighting.advert.node) is not None:
+                agent.meet(sighting.advert.node)
+
+        self._finder.found = sighted
         listener = await self._listen(server)
         try:
             await self._introduce(session, listener.address)
             await self._start_local(count, session.membership, strange)
             ready_count = len(self._local.nodes) if ready_at is None else ready_at
-            await self._serve(session, agent, pulse, steward, ready_count)
+            async with self._finder.running():
+                await self._serve(session, agent, pulse, steward, ready_count, inviting)
         finally:
             self._say(Event("stopping", "stopping the local nodes" if self._local.nodes else "stopping"))
             await self._local.stop()
@@ -186,15 +206,26 @@ class _Coordinator:
         await keep_sealed(self._runtime, self._disk, session.catalogue, exchanged=exchanged, say=self._say)
         agent.wake()
 
-    async def _serve(self, session: Session, agent: Agent, pulse: Pulse, steward: Steward, ready_at: int) -> None:
+    async def _serve(
+        self,
+        session: Session,
+        agent: Agent,
+        pulse: Pulse,
+        steward: Steward,
+        ready_at: int,
+        inviting: Inviting | None,
+    ) -> None:
         await session.meet_static(self._settings.discovery.peers)
         died: asyncio.Queue[LocalNode] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run())
             group.create_task(pulse.run())
             group.create_task(steward.run())
+            group.create_task(self._keep_introduced(session))
             if self._authority is not None:
                 group.create_task(self._keep_sealed(session, agent))
+            if inviting:
+                group.create_task(inviting.run())
             group.create_task(watch_deaths(self._runtime, self._local, died))
             group.create_task(self._tell_deaths(died, session.membership))
             group.create_task(self._tell_ready(session, agent, ready_at))
@@ -215,21 +246,22 @@ class _Coordinator:
                 text = f"{len(mended.plan.stuck)} chunks lack copies that cannot be made now: {'; '.join(reasons)}"
                 self._say(Event("warning", text, {"chunks": len(mended.plan.stuck)}))
 
-        repair = self._settings.repair
         def troubled(error: RoostError) -> None:
             if session.membership.view.storage:  # a cluster without nodes has nothing to look after
                 self._say(Event("warning", f"looking after what is stored: {error.message}"))
 
+        repair = self._settings.repair
         return Steward(
             session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told, troubled=troubled
         )
 
-    def _server(self, session: Session, agent: Agent, pulse: Pulse) -> Server:
+    def _server(self, session: Session, agent: Agent, pulse: Pulse, inviting: Inviting | None) -> Server:
         handlers = {
             **record_handlers(session.catalogue, changed=agent.wake),
             **stranger_handlers(self._runtime, self._disk, partial(session.catalogue.of_kind, SealedAuthority)),
             Ping: self._ping,
             GetNodes: pulse.get_nodes,
+            **(inviting.handlers() if inviting else {}),
         }
 
         def refuse(peer: Peer) -> None:
@@ -261,6 +293,13 @@ class _Coordinator:
                 continue
             break
         self._address = listener.address
+        name, label = cluster_name_of(self._identity.authority), platform.node() or "coordinator"
+        self._finder.tell(
+            Advert(
+                self._identity.cluster_hash, self._identity.node_id, name, listener.address.port,
+                admits=self._authority is not None, label=label[:64],
+            )
+        )  # fmt: skip
         await self._tell_state()
         doing = "serving" if self._authority is None else "admitting machines"
         self._say(Event("listening", f"{doing} at {listener.address}", {"address": str(listener.address)}))
@@ -275,10 +314,28 @@ class _Coordinator:
         )  # fmt: skip
         await session.catalogue.add(encode_record(record))
 
+    async def _keep_introduced(self, session: Session) -> None:
+        """Tell of our addresses again whenever they change, for ever."""
+        while True:
+            await self._runtime.sleep(ADDRESSES_EVERY_S)
+            with contextlib.suppress(RoostError):
+                await self._introduce(session, self._address)
+
     async def _tell_state(self) -> None:
+        """Note in the home who serves it and what is watched. A disk that does not take that ends nothing: it is said,
+        once, and tried again at the next change."""
         watching = [(str(w.folder.path), w.watcher.pending) for w in self._watched]
         state = RunState(os.getpid(), str(self._address), watching)
-        await self._runtime.in_thread(write_run_state, self._disk, self._home, state)
+        try:
+            await self._runtime.in_thread(write_run_state, self._disk, self._home, state)
+        except RoostError as error:
+            if not self._untold:
+                self._say(
+                    Event("warning", f"{self._home.root} does not take a word of what runs in it: {error.message}")
+                )
+            self._untold = True
+        else:
+            self._untold = False
 
     def _view_changed(self, wake: Callable[[], None], view: View) -> None:
         for member in view.storage:

@@ -13,13 +13,12 @@ from roost.checkpoints.collector import Collector
 from roost.checkpoints.commit import commit_handler
 from roost.checkpoints.scrub import Terms
 from roost.checkpoints.scrubber import Scrubber, scrub_handler
-from roost.chunks.condition import DiskCondition, Fault
 from roost.chunks.disk import DiskChunkStore
 from roost.chunks.pass_on import PassOn
 from roost.chunks.service import chunk_handlers
-from roost.client.session import dialable, hello_of
+from roost.client.session import Sighted, dialable, hello_of, unsighted
 from roost.cluster.agent import Agent
-from roost.cluster.discovery import own_addresses
+from roost.cluster.discovery.interfaces import own_addresses
 from roost.cluster.exchange import record_handlers
 from roost.cluster.heartbeat import Rhythm
 from roost.cluster.membership import Membership, describe_self, rounded_capacity
@@ -38,6 +37,7 @@ from roost.net.contacts import Contacts
 from roost.net.links import Links
 from roost.net.server import Call, Handlers, Reply, Server
 from roost.net.stream import Network, Peer
+from roost.node.disk_watch import DiskWatch
 from roost.node.presence import Presence
 from roost.node.strangers import stranger_handlers
 from roost.security.authority import fingerprint
@@ -48,6 +48,7 @@ STORE_ID_PATH = "identity/store"
 OWN_DIRECTORIES = ("", "identity", "state")
 INSTANCE_BYTES = 16
 STRANGERS_WITHIN_S = 2.0
+CATCH_UP_LIMIT_S = 5.0
 SCRUB_AS_USUAL = Terms(every_s=30 * 86_400, rate=10 * 1024 * 1024)
 
 
@@ -67,15 +68,17 @@ class NodeOptions:
 
 
 class Node:
-    """A node's services. `run` opens them, serves, and keeps the records in step, until it is cancelled."""
+    """A node's services. `run` opens them, serves, and keeps the records in step, until it is cancelled. `sighted`
+    tells where others were seen lately."""
 
     def __init__(
-        self, runtime: Runtime, network: Network, disk: Disk, identity: Identity, options: NodeOptions
-    ) -> None:
+        self, runtime: Runtime, network: Network, disk: Disk, identity: Identity, options: NodeOptions, *,
+        sighted: Sighted = unsighted,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._network = network
-        self.condition = DiskCondition()
-        self._disk = disk = WatchedDisk(disk, self._disk_failed)
+        self._watch = watch = DiskWatch(runtime, disk)
+        self._disk = disk = WatchedDisk(disk, watch.failed)
         self._identity = identity
         self._options = options
         self._begun = runtime.now()
@@ -85,15 +88,16 @@ class Node:
         self.membership = Membership(identity.authority, changed=self._view_changed)
         self.records = DiskRecords(disk, runtime, check=self.membership.check, added=self._learn)
         self.store = DiskChunkStore(
-            disk, runtime, reserve_bytes=options.reserve_bytes, reserved_s=options.periods.promise_s
-        )
+            disk, runtime, reserve_bytes=options.reserve_bytes, reserved_s=options.periods.promise_s,
+            harmed=watch.harmed,
+        )  # fmt: skip
         self._remembered = Remembered(disk)
         self._contacts = Contacts(runtime)
         self.links = Links(
             runtime,
             network,
             hello=hello_of(identity.cluster_hash, instance=self._instance),
-            resolve=lambda node: dialable(self.membership, self._remembered, identity, node),
+            resolve=lambda node: dialable(self.membership, self._remembered, identity, node, sighted),
             worked=self._remembered.worked,
             refuse=self._refuse,
             contacts=self._contacts,
@@ -104,7 +108,7 @@ class Node:
         )  # fmt: skip
         self.pulse = Pulse(
             runtime, self.links, self.membership, self._contacts, own=identity.node_id, on_change=self._node_changed,
-            rhythm=options.rhythm, trouble=lambda: self.condition.trouble,
+            rhythm=options.rhythm, trouble=lambda: watch.trouble,
         )  # fmt: skip
         self._presence = Presence(
             runtime, self.membership, self.records, own=identity.node_id,
@@ -113,10 +117,10 @@ class Node:
         self.collector = Collector(
             runtime, disk, self.store, self.records, self.links, own=identity.node_id,
             view=lambda: self.membership.view, alive=self._alive, periods=options.periods,
-            trouble=lambda: self.condition.trouble,
+            trouble=lambda: watch.trouble,
         )  # fmt: skip
         self.scrubber = Scrubber(
-            runtime, disk, self.store, self.records, options.scrub, self.condition, lost=self.agent.wake
+            runtime, disk, self.store, self.records, options.scrub, watch.condition, lost=self.agent.wake
         )
 
     async def run(self, *, ready: Callable[[Address], None]) -> None:
@@ -131,10 +135,12 @@ class Node:
         self._presence.require_member()
         await self._runtime.in_thread(self._remembered.load)
         await self._open_store()
+        await self._watch.open(self.store)
         await self.collector.load()
         self._server = server = Server(
             self._runtime, self.handlers(), greeting=self._greeting, refuse=self._refuse, contacts=self._contacts
         )
+        await self._catch_up()
         listener = await server.listen(self._network, self._options.listen)
         self._bound = listener.address
         try:
@@ -145,6 +151,7 @@ class Node:
                 group.create_task(self.pulse.run())
                 group.create_task(self._presence.watch())
                 group.create_task(self._presence.keep())
+                group.create_task(self._watch.run())
                 group.create_task(self.scrubber.run())
                 group.create_task(self.collector.run())
         finally:
@@ -153,10 +160,25 @@ class Node:
             await self.collector.close()
             await self.links.close()
 
+    async def _catch_up(self) -> None:
+        """Hear, before anybody is served, of what was decided while this node was off: who was struck off, above all.
+        When nobody answers, as after a power cut, it goes on alone."""
+        try:
+            async with self._runtime.timeout(CATCH_UP_LIMIT_S):
+                await self.agent.round()
+        except TimeoutError:
+            pass
+        self._presence.require_member()
+
+    def meet(self, node: NodeId) -> None:
+        """A member was seen somewhere new: exchange records with it soon."""
+        if self.membership.view.member(node) is not None:
+            self.agent.meet(node)
+
     def _sweep(self) -> None:
         """Remove what writers that died left of their small files; the records and the chunks see to their own."""
         for directory in OWN_DIRECTORIES:
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFound, DiskFault):  # what stays on a disk that is read-only is in nobody's way
                 sweep_temporaries(self._disk, directory)
 
     async def _open_store(self) -> None:
@@ -210,6 +232,10 @@ class Node:
         self.membership.learn(record_id, record)
         self.collector.learn(record_id, record)
 
+    def _leaving(self) -> bool:
+        standing = self.membership.standing(self._identity.node_id)
+        return standing is not None and standing.state != "staying"
+
     async def _alive(self) -> Collection[NodeId]:
         """The members that serve and are not known to be down, and those who once answered and now do, although no
         record of theirs is here: where the records were lost, they bring them back."""
@@ -217,9 +243,6 @@ class Node:
         known = {member.node_id for member in (*self.membership.view.members, *self.membership.view.left)}
         answers = await self.links.reach(set(self._remembered.nodes()) - known, within_s=STRANGERS_WITHIN_S)
         return here | {node for node, error in answers.items() if error is None}
-
-    def _disk_failed(self, path: str, writing: bool, error: DiskFault) -> None:
-        self.condition.note(Fault(path, writing, self._runtime.now(), error.message))
 
     def _view_changed(self, view: View) -> None:
         self.agent.wake()
@@ -232,10 +255,6 @@ class Node:
         if state is NodeState.ALIVE:
             self.agent.meet(node)
 
-    def _leaving(self) -> bool:
-        standing = self.membership.standing(self._identity.node_id)
-        return standing is not None and standing.state != "staying"
-
     def _refuse(self, peer: Peer) -> None:
         self.membership.refuse_revoked(peer.fingerprint)
 
@@ -244,7 +263,7 @@ class Node:
         return hello_of(self._identity.cluster_hash, authority=authority, instance=self._instance)
 
     async def _ping(self, call: Call) -> Reply:
-        return Reply(Pong(self._runtime.now() - self._begun, self.damaged_total, self.condition.trouble))
+        return Reply(Pong(self._runtime.now() - self._begun, self.damaged_total, self._watch.trouble))
 
     async def _status(self, call: Call) -> Reply:
         space = await self.store.space()
@@ -262,7 +281,7 @@ class Node:
                 damaged_total=self.damaged_total,
                 pid=os.getpid(),
                 home=self._options.home,
-                trouble=self.condition.trouble,
+                trouble=self._watch.trouble,
                 scrub=self.scrubber.text,
                 collection=self.collector.status,
             )

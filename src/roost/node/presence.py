@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from roost.cluster.membership import Membership
 from roost.cluster.records import RecordSet
 from roost.codec.records import MemberRecord, encode_record
-from roost.core.errors import NotAdmitted, RoostError
+from roost.core.errors import DiskFault, NoSpace, NotAdmitted, RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 
-LOOK_EVERY_S = 60.0
+LOOK_EVERY_S = 5.0
+"""How often we look whether our addresses are still those that we tell."""
 PAUSE_S = 5.0
 PAUSE_MAX_S = 3600.0
 CALM_S = 2 * PAUSE_MAX_S
@@ -64,9 +65,13 @@ class Presence:
             await self._ended.wait()
 
     async def say(self) -> bool:
-        """Tell who and where we are, when that changed; whether it did."""
-        record = await self._describe()
-        return await self._records.add(encode_record(record))
+        """Tell who and where we are, when that changed; whether it did. What the disk does not take now is said later,
+        by `keep`."""
+        try:
+            record = await self._describe()
+            return await self._records.add(encode_record(record))
+        except (NoSpace, DiskFault):
+            return False
 
     async def _said(self) -> bool:
         try:

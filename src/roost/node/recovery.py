@@ -33,7 +33,7 @@ from roost.security.recovery import RecoveryCode, is_proof, unseal, wrong_code
 from roost.security.tls import joiner_context
 from roost.settings.paths import Home
 from roost.settings.schema import Settings
-from roost.wire.messages import Recover, Sealed
+from roost.wire.admission import Recover, Sealed
 
 ASK_LIMIT_S = 20.0
 TWO = Redundancy.parse("2")

@@ -17,7 +17,7 @@ from roost.node.admission import join_handler
 from roost.security.authority import Authority
 from roost.security.recovery import is_proof, wrong_code
 from roost.security.token import TokenBook
-from roost.wire.messages import Join, Recover, Sealed
+from roost.wire.admission import Join, Pair, Prove, Recover, Sealed
 
 ATTEMPT_EVERY_S = 1.0
 HOSTS_MAX = 256
@@ -27,8 +27,21 @@ Kept = Callable[[], Awaitable[Sequence[bytes]]]
 
 
 def stranger_handlers(runtime: Runtime, disk: Disk, kept: Kept) -> Handlers:
-    """What a member serves to strangers; `disk` is its home."""
-    return {Join: _admitting(runtime, disk), Recover: recover_handler(Attempts(runtime), kept)}
+    """What a member serves to strangers; `disk` is its home. Where a join code is shown, `admission.Door` serves the
+    last two."""
+    return {
+        Join: _admitting(runtime, disk),
+        Recover: recover_handler(Attempts(runtime), kept),
+        Pair: _no_code,
+        Prove: _no_code,
+    }
+
+
+async def _no_code(call: Call) -> Reply:
+    raise Unsupported(
+        "no join code is shown on the machine at this address",
+        hint="take the address of the one where roost start shows it, or a token: roost token create",
+    )
 
 
 def _admitting(runtime: Runtime, disk: Disk) -> Handler:

@@ -3,7 +3,7 @@
 import datetime
 
 from roost.client.run_state import read_run_state
-from roost.cluster.discovery import own_addresses
+from roost.cluster.discovery.interfaces import own_addresses
 from roost.core.cluster import Address
 from roost.core.errors import Failed, NotAdmitted, NotFound
 from roost.core.runtime import SystemRuntime

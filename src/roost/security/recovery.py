@@ -26,12 +26,12 @@ import msgspec
 
 from roost.codec.records import SALT_BYTES, SIGNATURE_BYTES, SealedAuthority, encode_record
 from roost.core.errors import Damaged, NotAdmitted, UsageError
+from roost.security import crockford
 from roost.security.authority import CERTIFICATE_BYTES_MAX, Authority, fingerprint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SECRET_CHARACTERS = 20
 CHECK_CHARACTERS = 2
 GROUP = 5
@@ -42,16 +42,12 @@ SCRYPT_MEMORY_MAX = 64 * 1024 * 1024
 KEY_BYTES = 32
 
 _MODULUS = 1021
-_BITS = 5
-_FORGIVEN = str.maketrans({"O": "0", "I": "1", "L": "1"})
-_BETWEEN = frozenset("-_.\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}")
 _PROOF_SALT = b"roost recovery proof 1"
 _PROOF = b"roost recovery proof"
 _SEALING = b"roost recovery sealing key"
 _SEALED = b"roost sealed authority\x00"
 """Begins what is signed and what is authenticated beside the sealed bytes, so that neither can stand for another."""
 _NONCE = bytes(12)
-_COPY_HINT = "copy all that roost start printed; capitals do not matter, O is 0, and I and L are 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +59,22 @@ class RecoveryCode:
     @classmethod
     def create(cls) -> "RecoveryCode":
         """A new code of 100 random bits."""
-        return cls(_written(secrets.randbits(SECRET_CHARACTERS * _BITS), SECRET_CHARACTERS))
+        return cls(crockford.written(secrets.randbits(SECRET_CHARACTERS * crockford.BITS), SECRET_CHARACTERS))
 
     @classmethod
     def parse(cls, text: str) -> "RecoveryCode":
         """The code that `text` is, however it is grouped. UsageError tells a mistyped one, and never repeats it."""
-        kept = "".join(c for c in text if not c.isspace() and c not in _BETWEEN).upper().translate(_FORGIVEN)
-        wanted = SECRET_CHARACTERS + CHECK_CHARACTERS
-        strange = sorted(set(kept) - set(ALPHABET))
-        if strange:
-            raise UsageError(f"{strange[0]!a} stands in no recovery code", hint=_COPY_HINT)
-        if len(kept) != wanted:
-            raise UsageError(f"a recovery code has {wanted} letters and digits, not {len(kept)}", hint=_COPY_HINT)
-        if _number(kept) % _MODULUS:
-            raise UsageError("this recovery code is mistyped", hint=_COPY_HINT)
+        kept = crockford.read(text, what="recovery code", characters=SECRET_CHARACTERS + CHECK_CHARACTERS)
+        if crockford.number(kept) % _MODULUS:
+            raise UsageError("this recovery code is mistyped", hint=crockford.COPY_HINT)
         return cls(kept[:SECRET_CHARACTERS])
 
     def format(self) -> str:
         """The code as it is printed."""
-        checked = self.secret + _written(-(_number(self.secret) << CHECK_CHARACTERS * _BITS) % _MODULUS, 2)
-        return "-".join(checked[begin : begin + GROUP] for begin in range(0, len(checked), GROUP))
+        checked = self.secret + crockford.written(
+            -(crockford.number(self.secret) << CHECK_CHARACTERS * crockford.BITS) % _MODULUS, 2
+        )
+        return crockford.grouped(checked, GROUP)
 
     def proof(self) -> bytes:
         """What shows a node that we hold the code (32 bytes). Takes a while: not for an event loop."""
@@ -199,14 +191,3 @@ def _damaged() -> Damaged:
         "the sealed authority is damaged: the code is right, but it does not open it",
         hint="give another node with --at HOST:PORT",
     )
-
-
-def _number(characters: str) -> int:
-    number = 0
-    for character in characters:
-        number = (number << _BITS) + ALPHABET.index(character)
-    return number
-
-
-def _written(number: int, characters: int) -> str:
-    return "".join(ALPHABET[number >> _BITS * place & 31] for place in reversed(range(characters)))

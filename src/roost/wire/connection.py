@@ -24,6 +24,7 @@ at once. It holds one header and a few numbers for each open exchange, never a p
 from dataclasses import dataclass
 
 from roost.wire import frames
+from roost.wire.admission import STRANGERS_MAY_ASK
 from roost.wire.events import AnswerReceived as AnswerReceived
 from roost.wire.events import BodyEnded as BodyEnded
 from roost.wire.events import BusyReceived as BusyReceived
@@ -43,7 +44,6 @@ from roost.wire.frames import LocalProtocolError as LocalProtocolError
 from roost.wire.frames import RemoteProtocolError as RemoteProtocolError
 from roost.wire.messages import (
     ANSWER_TO,
-    STRANGERS_MAY_ASK,
     AnyAnswer,
     AnyRequest,
     Hello,
@@ -67,7 +67,7 @@ class _Exchange:
 
 class Connection:
     """The protocol's state at one end. `admitted` says whether the client has a certificate of the cluster: one that
-    has none may ask for nothing but `Join` and `Recover`, and until then nobody sends or expects more than 16 KiB at
+    has none may ask for nothing but `STRANGERS_MAY_ASK`, and until then nobody sends or expects more than 16 KiB at
     a time."""
 
     def __init__(self, role: Role, *, admitted: bool, requests_max: int = REQUESTS_MAX) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from roost.core.checkpoint import MANIFEST_BYTES_MAX
 from roost.core.ids import DIGEST_BYTES
+from roost.wire.admission import Admitted, Join, Pair, Paired, Prove, Proved, Recover, Sealed
 from roost.wire.fields import (
     IDS_MAX,
     OBJECT_BYTES_MAX,
@@ -315,41 +316,13 @@ class Status(Answer, tag="status", frozen=True):
     collection: Text = ""
 
 
-class Join(Request, tag="join", frozen=True):
-    """Admit me: the token's secret and a PKCS #10 request (DER) that proves my key. The only request that a peer
-    without a certificate may make."""
-
-    secret: Annotated[bytes, msgspec.Meta(max_length=64)]
-    request: Annotated[bytes, msgspec.Meta(max_length=2048)]
-
-
-class Admitted(Answer, tag="admitted", frozen=True):
-    """My certificate under the cluster's authority; the member records follow by record exchange."""
-
-    certificate: Annotated[bytes, msgspec.Meta(max_length=4096)]
-    cluster_name: Text
-
-
-class Recover(Request, tag="recover", frozen=True):
-    """Give me the sealed authority: `proof` shows that I hold the recovery code. A peer without a certificate may
-    ask."""
-
-    proof: Digest
-
-
-class Sealed(Answer, tag="sealed", frozen=True):
-    """The sealed authority's record."""
-
-    record: Annotated[bytes, msgspec.Meta(max_length=8192)]
-
-
 AnyRequest: TypeAlias = (
     Ping | Have | Put | Get | PassOn | Commit | RecordDigests | RecordIds | GetRecord | PutRecord | Verify | GetStatus
-    | Join | GetNodes | GetVerified | Scrub | GetAges | Keep | Collect | Recover
+    | Join | GetNodes | GetVerified | Scrub | GetAges | Keep | Collect | Recover | Pair | Prove
 )  # fmt: skip
 AnyAnswer: TypeAlias = (
     Pong | Holding | Stored | Sending | PassedOn | Committed | Digests | RecordKept | Verified | Status | Admitted
-    | Nodes | LastVerified | Scrubbed | Ages | Keeping | Collected | Sealed
+    | Nodes | LastVerified | Scrubbed | Ages | Keeping | Collected | Sealed | Paired | Proved
 )  # fmt: skip
 
 
@@ -366,13 +339,9 @@ ANSWER_TO: Mapping[type[AnyRequest], type[AnyAnswer]] = MappingProxyType({
     Ping: Pong, Have: Holding, Put: Stored, Get: Sending, PassOn: PassedOn, Commit: Committed, RecordDigests: Digests,
     RecordIds: Sending, GetRecord: Sending, PutRecord: RecordKept, Verify: Verified, GetStatus: Status, Join: Admitted,
     GetNodes: Nodes, GetVerified: LastVerified, Scrub: Scrubbed, GetAges: Ages, Keep: Keeping, Collect: Collected,
-    Recover: Sealed,
+    Recover: Sealed, Pair: Paired, Prove: Proved,
 })  # fmt: skip
 """The one kind of answer that each kind of request has."""
-
-
-STRANGERS_MAY_ASK: tuple[type[AnyRequest], ...] = (Join, Recover)
-"""What a peer without a certificate may ask."""
 
 
 def request_body_bytes(request: AnyRequest) -> int | None:

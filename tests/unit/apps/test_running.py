@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli_stand_in import RunCommand
-from roost.node import Event
+from roost.node import Event, Invitation
 from roost.settings.paths import Home
 from roost.settings.schema import Settings
 
@@ -28,7 +28,7 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
 
     async def run_coordinator(
-        home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say
+        home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say, invite: bool
     ) -> None:
         asked.append((home.root, ready_at, local, settings.local_nodes))
         for event in EVENTS:
@@ -44,10 +44,10 @@ def node(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
 
     async def run_node(
-        home: Home, settings: Settings, *, token: str | None, at: str | None, name: str | None, client_only: bool,
-        say: Say,
-    ) -> None:  # fmt: skip
-        asked.append((token, at, name, client_only))
+        home: Home, settings: Settings, *, invitation: Invitation | None, name: str | None, client_only: bool, say: Say
+    ) -> None:
+        word, at = (invitation.word, invitation.at) if invitation else (None, None)
+        asked.append((word, at, name, client_only))
 
     monkeypatch.setattr("roost.node.run_node", run_node)
     # A join keeps structlog from loading rich; that is for its own process only.

@@ -70,6 +70,16 @@ def test_a_copy_at_one_address_does_not_hide_the_right_one_and_is_named_when_the
     play(scenario)
 
 
+def test_a_stranger_at_an_old_address_does_not_hide_the_right_one() -> None:
+    async def scenario(pair: Pair) -> None:
+        right = await pair.link()
+        assert await dial((0, STRANGER), (0, right)) == (right, address(1))
+        another = await pair.link()
+        assert await dial((LONG_S, another), (0, STRANGER)) == (another, address(0))
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("late_s", [STAGGER_S, STAGGER_S + 0.5])
 def test_of_two_that_answer_one_is_kept(late_s: float) -> None:
     """The second is begun after a second: both answer in the same moment, or the first one later."""

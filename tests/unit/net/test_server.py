@@ -49,7 +49,8 @@ from roost.wire.connection import (
 )
 from roost.wire.exchange import REQUESTS_MAX
 from roost.wire.frames import Kind, pack_header
-from roost.wire.messages import Admitted, Get, GetStatus, Join, Ping, Pong, Put, PutRecord, RecordKept, Sending, Stored
+from roost.wire.admission import Admitted, Join
+from roost.wire.messages import Get, GetStatus, Ping, Pong, Put, PutRecord, RecordKept, Sending, Stored
 
 BIG = some(4 * SLICE_BYTES)
 NAME = object_id(BIG)

@@ -13,7 +13,7 @@ from roost.core.errors import Failed, NotAdmitted, RoostError, Unreachable
 from roost.core.ids import MachineId
 from roost.net.server import Call, Reply, Server
 from roost.net.stream import Peer
-from roost.node.admission import join_cluster, join_handler
+from roost.node.admission import by_token, join_cluster, join_handler
 from roost.security.authority import Authority, check_issued
 from roost.security.identity import Identity, NodeKey
 from roost.security.token import Token, TokenBook
@@ -21,7 +21,8 @@ from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.network import SimHost, SimNetwork
 from roost.testing.runtime import WALL_S, SimRuntime
-from roost.wire.messages import Admitted, Hello, Join
+from roost.wire.admission import Admitted, Join
+from roost.wire.messages import Hello
 
 HERE = Address("10.0.0.1", 7400)
 NOWHERE = Address("10.0.0.99", 7400)
@@ -83,7 +84,7 @@ class World:
         self, token: Token, *, disk: MemoryDisk | None = None, at: tuple[Address, ...] = ()
     ) -> tuple[Identity, MemoryDisk]:
         home = disk or MemoryDisk()
-        identity, _, _ = await join_cluster(self.runtime, self.joiner(), home, token, at or token.addresses)
+        identity, _, _ = await join_cluster(self.runtime, self.joiner(), home, by_token(token), at or token.addresses)
         return identity, home
 
 
@@ -119,7 +120,8 @@ def test_who_admitted_and_where_is_told() -> None:
     async def scenario(world: World) -> None:
         home = await world.coordinator()
         token = home.token(at=(NOWHERE, HERE))
-        _, server, address = await join_cluster(world.runtime, world.joiner(), MemoryDisk(), token, token.addresses)
+        ask = by_token(token)
+        _, server, address = await join_cluster(world.runtime, world.joiner(), MemoryDisk(), ask, token.addresses)
         assert (server, address) == (home.identity.node_id, HERE)
 
     play(scenario)

@@ -15,7 +15,7 @@ from roost.core.errors import Busy, Damaged, NotAdmitted, ProtocolError, RoostEr
 from roost.core.ids import MachineId, NodeId
 from roost.net.link import Link
 from roost.net.server import STRANGERS_MAX, Call, Reply, Server
-from roost.node.admission import join_cluster
+from roost.node.admission import by_token, join_cluster
 from roost.node.recovery import ask_for_authority
 from roost.node.strangers import ATTEMPT_EVERY_S, HOSTS_MAX, Attempts, stranger_handlers
 from roost.security.authority import Authority
@@ -26,7 +26,8 @@ from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.network import SimHost, SimNetwork
 from roost.testing.runtime import WALL_S, SimRuntime
-from roost.wire.messages import GetStatus, Recover, Sealed
+from roost.wire.admission import Recover, Sealed
+from roost.wire.messages import GetStatus
 
 AUTHORITY = Authority.create("home")
 CODE = RecoveryCode.create()
@@ -245,7 +246,7 @@ def test_a_member_admits_as_soon_as_the_key_is_in_its_home(monkeypatch: pytest.M
         token = Token(AUTHORITY.cluster_hash, secret, (NODE,))
 
         async def join() -> Identity:
-            identity, _, _ = await join_cluster(world.runtime, world.stranger(), MemoryDisk(), token, (NODE,))
+            identity, _, _ = await join_cluster(world.runtime, world.stranger(), MemoryDisk(), by_token(token), (NODE,))
             return identity
 
         with pytest.raises(NotAdmitted, match="does not hold its authority's key") as raised:

@@ -10,8 +10,8 @@ import pytest
 from roost.codec.records import SealedAuthority, decode_record, encode_record
 from roost.core.errors import Damaged, NotAdmitted, UsageError
 from roost.security.authority import Authority
+from roost.security.crockford import ALPHABET
 from roost.security.recovery import (
-    ALPHABET,
     SCRYPT_MEMORY_MAX,
     SCRYPT_N,
     SCRYPT_R,

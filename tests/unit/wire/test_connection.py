@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from roost.wire.admission import STRANGERS_MAY_ASK
 from roost.wire.connection import (
     AnswerReceived,
     BodyEnded,
@@ -24,20 +25,7 @@ from roost.wire.connection import (
 from roost.wire.exchange import REQUESTS_MAX
 from roost.wire.fields import OBJECT_BYTES_MAX, RECORD_IDS_BODY_MAX
 from roost.wire.frames import Kind, pack_header
-from roost.wire.messages import (
-    STRANGERS_MAY_ASK,
-    Get,
-    GetRecord,
-    Have,
-    Hello,
-    Ping,
-    Pong,
-    Put,
-    RecordIds,
-    Sending,
-    Stored,
-    Trouble,
-)
+from roost.wire.messages import Get, GetRecord, Have, Hello, Ping, Pong, Put, RecordIds, Sending, Stored, Trouble
 from wire_specimens import (
     ANSWERS,
     HELLO,

@@ -87,6 +87,7 @@ COMMANDS: Mapping[str, Command | Family] = {
         },
         alone=Command("who is in the cluster", "nodes", "nodes"),
     ),
+    "discover": Command("the clusters and nodes in sight", "discover", "discover"),
     "status": Command("how the cluster is, at one look", "status", "status"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),

@@ -19,13 +19,23 @@ TOKEN_VARIABLE = "ROOST_TOKEN"  # noqa: S105  # its name, not its value
 
 
 def join(
-    token: Annotated[
+    word: Annotated[
         str | None,
-        typer.Argument(metavar="[TOKEN]", help="What `roost token create` printed. [default: $ROOST_TOKEN, to pair]"),
+        typer.Argument(
+            metavar="[CODE]",
+            help="The join code that `roost start` shows, or what `roost token create` printed. [default, to pair: "
+            "$ROOST_TOKEN, else a question]",
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="HOST:PORT", help="Where the coordinator is, if the token does not know."),
+        typer.Option("--at", metavar="HOST:PORT", help="Where the coordinator is, if it cannot be found."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="NAME", help="Which cluster is meant, by name or id, if several are in sight."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="This node's name. [default: the host's name]")
@@ -39,17 +49,24 @@ def join(
 ) -> int:
     """Make this machine a node of a cluster, and run it until Ctrl-C.
 
-    It pairs once, with a token; after that `roost join` alone runs the node again.
+    It pairs once; after that `roost join` alone runs the node again.
     """
     frame = Frame.of(home, config, json)
-    if not token and not paired(frame.home):
-        token = os.environ.get(TOKEN_VARIABLE)
-    if not token and not paired(frame.home):
+    if not word and not paired(frame.home):
+        word = os.environ.get(TOKEN_VARIABLE)
+    if not word and not paired(frame.home) and (json or not sys.stdin.isatty()):
         raise NotAdmitted(
-            "this machine belongs to no cluster yet, and no token was given",
-            hint="on the coordinator: roost token create; then here: roost join TOKEN, or ROOST_TOKEN=TOKEN",
+            "this machine belongs to no cluster yet, and neither a join code nor a token was given",
+            hint="where roost start runs a code is shown: roost join CODE; or roost token create there, and here: "
+            "roost join TOKEN, or ROOST_TOKEN=TOKEN",
         )
-    return frame.run(_join(frame, token or None, at=at, name=name, client=client))
+    if not word and not paired(frame.home):
+        from roost.apps.cli.picking import ask_code, pick_cluster
+
+        with frame.watched():
+            cluster = cluster if at else pick_cluster(frame, cluster)
+            word = ask_code(frame.output)
+    return frame.run(_join(frame, word or None, at=at, cluster=cluster, name=name, client=client))
 
 
 def paired(home: Home) -> bool:
@@ -57,13 +74,16 @@ def paired(home: Home) -> bool:
     return (home.identity / CERTIFICATE).exists()
 
 
-async def _join(frame: Frame, token: str | None, *, at: str | None, name: str | None, client: bool) -> int:
+async def _join(
+    frame: Frame, word: str | None, *, at: str | None, cluster: str | None, name: str | None, client: bool
+) -> int:
     # structlog loads rich when it finds it; a node never draws, and may run in little memory.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    from roost.node import run_node
+    from roost.node import Invitation, run_node
 
     frame.log_to(LOG_NAME)
     say = teller(frame.output)
-    await run_node(frame.home, frame.settings, token=token, at=at, name=name, client_only=client, say=say)
+    invitation = Invitation(word, at, cluster) if word else None
+    await run_node(frame.home, frame.settings, invitation=invitation, name=name, client_only=client, say=say)
     frame.output.result({"paired": True} if client else {"stopped": True})
     return 0

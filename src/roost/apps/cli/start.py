@@ -1,5 +1,6 @@
 """`roost start`: run the coordinator here, with local nodes and watched folders, until Ctrl-C."""
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -45,7 +46,9 @@ async def _start(frame: Frame, ready_at: int | None, local: int | None) -> int:
 
     frame.log_to(LOG_NAME)
     say = teller(frame.output, when_ready=lambda: hints(frame))
-    await run_coordinator(frame.home, frame.settings, ready_at=ready_at, local=local, say=say)
+    # A code in a log that nobody watches would only be there for others to find.
+    invite = frame.output.json or sys.stdout.isatty()
+    await run_coordinator(frame.home, frame.settings, ready_at=ready_at, local=local, invite=invite, say=say)
     frame.output.result({"stopped": True})
     return 0
 
@@ -59,5 +62,5 @@ def hints(frame: Frame) -> Iterator[str]:
     yield f"  store   {spelled('store PATH')}"
     yield f"  look    {spelled('ls')}   {spelled('status')}"
     yield f"  gather  {spelled('gather NAME --to FOLDER')}"
-    yield f"  grow    {spelled('token create')}   and on another machine: roost join, and that word"
+    yield f"  grow    on another machine: roost join, and the code shown here   (or: {spelled('token create')})"
     yield "  stop    Ctrl-C"

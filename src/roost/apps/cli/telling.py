@@ -38,9 +38,10 @@ def teller(output: Output, *, when_ready: Callable[[], Iterator[str]] | None = N
             output.warn(event.text)
         else:
             output.say(ready_line(event) if event.kind == READY else printable(event.text))
-        code = event.data.get(CODE)
-        if isinstance(code, str):
-            output.say(*code_lines(code))
+        for key, lines in SHOWN.items():
+            shown = event.data.get(key)
+            if isinstance(shown, str):
+                output.say(*lines(shown))
         if event.kind == READY and READY not in told and when_ready is not None:
             output.say(*when_ready())
         told.add(event.kind)
@@ -56,6 +57,39 @@ def code_lines(code: str) -> Iterator[str]:
     yield "  Write it down now and keep it off this machine: it is told only this once, and stored nowhere."
     yield "  If this machine is lost, the code and any one node bring the cluster back: roost recover CODE"
     yield ""
+
+
+def join_code_lines(code: str) -> Iterator[str]:
+    """What is typed on the machine that joins."""
+    yield f"  JOIN CODE       {code}     good for 10 minutes, then another is shown; on the other machine: roost join"
+
+
+def token_lines(token: str) -> Iterator[str]:
+    """A token for a camera: the QR code of it, where the terminal has room for one."""
+    drawn = _qr(token)
+    columns, rows = shutil.get_terminal_size()
+    if sys.stdout.isatty() and len(drawn) < rows and 2 * len(drawn) <= columns:  # a line is two rows of squares
+        yield ""
+        yield from drawn
+        yield "  the same for a camera: roost join, and the word in it (good for 10 minutes)"
+
+
+def _qr(token: str) -> list[str]:
+    """The lines of a QR code (ISO/IEC 18004), two rows of it a line. Capitals make it smaller, and a token forgives
+    them."""
+    import io
+
+    import segno
+
+    drawn = io.StringIO()
+    segno.make(token.upper(), error="l", micro=False).terminal(out=drawn, compact=True, border=2)
+    return drawn.getvalue().splitlines()
+
+
+SHOWN: dict[str, Callable[[str], Iterator[str]]] = {
+    CODE: code_lines, "join_code": join_code_lines, "token": token_lines,
+}  # fmt: skip
+"""How what a person is shown, and no log ever is, is shown; by its key in an event's data."""
 
 
 def ready_line(event: "Event") -> str:

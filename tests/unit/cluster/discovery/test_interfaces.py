@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost.cluster.discovery import interface_hosts, own_addresses
+from roost.cluster.discovery.interfaces import interface_hosts, own_addresses
 from roost.core.cluster import Address
 
 OF_NO_USE = ["fe80::1", "FE80::2", "169.254.9.9"]

@@ -1,0 +1,86 @@
+"""Real `roost` processes on the machines of a lab, each with a home and a machine id of its own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from e2e.processes import Answer, Program
+from lab.wires import Wires
+
+CONFIG = """\
+cluster: {cluster}
+local_nodes: 0
+node: {{listen: "0.0.0.0:7400", reserve: 16MiB}}
+{more}
+"""
+
+
+@dataclass
+class Lab:
+    """Machines on one wire. What is started is ended when the lab is closed."""
+
+    root: Path
+    wires: Wires
+    programs: list[Program] = field(default_factory=list)
+
+    def config(self, name: str, *, cluster: str = "test", more: str = "") -> None:
+        """The settings of a machine."""
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "roost.yaml").write_text(CONFIG.format(cluster=cluster, more=more))
+
+    def home(self, name: str) -> Path:
+        return self.root / name / "home"
+
+    def begin(self, name: str, *arguments: object) -> Program:
+        """Start a command on a machine."""
+        folder = self.root / name
+        if not (folder / "roost.yaml").exists():
+            self.config(name)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
+        environment["ROOST_MACHINE"] = f"{1 + list(self.wires.hosts).index(name):032x}"
+        options = ["--home", str(self.home(name)), "--config", str(folder / "roost.yaml"), "--json"]
+        program = Program(
+            [*map(str, arguments), *options], environment, folder, folder / f"errors-{len(self.programs)}",
+            self.wires.prefix(name),
+        )  # fmt: skip
+        self.programs.append(program)
+        return program
+
+    def cli(self, name: str, *arguments: object, timeout_s: float = 60) -> Answer:
+        """Run a command on a machine to its end."""
+        return self.begin(name, *arguments).wait(timeout_s)
+
+    def done(self, name: str, *arguments: object, timeout_s: float = 60) -> dict[str, Any]:
+        """Run a command that must exit 0; its result."""
+        answer = self.cli(name, *arguments, timeout_s=timeout_s)
+        assert answer.code == 0, answer
+        return answer.result
+
+    def start(self, name: str, *arguments: object) -> tuple[Program, str]:
+        """Start a coordinator; it, and the join code that it shows."""
+        program = self.begin(name, "start", *arguments)
+        return program, str(program.until("join-code")["join_code"])
+
+    def close(self) -> None:
+        for program in self.programs:
+            program.handle.kill()
+            program.handle.close()
+        self.wires.close()
+
+
+@contextmanager
+def lab(root: Path, number: int, machines: int) -> Iterator[Lab]:
+    """A lab of so many machines, ``m1`` to ``mN``."""
+    wires = Wires(number)
+    built = Lab(root, wires)
+    try:
+        wires.open()
+        for one in range(1, machines + 1):
+            wires.add(f"m{one}", 10 + one)
+        yield built
+    finally:
+        built.close()
