@@ -82,7 +82,11 @@ class Door:
         request = call.request
         assert isinstance(request, Pair)
         attempt, code = self.guesses.begin(call.peer.address.host, self._runtime.now())
-        admitter = await self._runtime.in_thread(Admitter, code, request.message)
+        try:
+            admitter = await self._runtime.in_thread(Admitter, code, request.message)
+        except NotAdmitted:
+            self.guesses.drop(attempt)
+            raise
         self._admitters = {i: a for i, a in self._admitters.items() if self.guesses.is_under_way(i)}
         self._admitters[attempt] = admitter
         return Reply(Paired(admitter.message, attempt))
@@ -90,9 +94,10 @@ class Door:
     async def _prove(self, call: Call) -> Reply:
         request = call.request
         assert isinstance(request, Prove)
+        authority = await self._runtime.in_thread(self._authority)
+        # From here to the verdict nothing may wait: of proofs that come at once the first wrong one ends them all.
         self.guesses.take(request.attempt, self._runtime.now())
         admitter = self._admitters.pop(request.attempt)
-        authority = await self._runtime.in_thread(self._authority)
         bound = Bound(authority.certificate, self._shown, request.request)
         if not admitter.is_proved(request.proof, bound):
             wrong = self.guesses.wrong(self._runtime.now())

@@ -38,6 +38,8 @@ ATTEMPT_S = 20.0
 """How long an attempt may take from its first message to its proof."""
 ATTEMPTS_MAX = 4
 """Attempts under way at a time, whoever makes them."""
+ATTEMPTS_PER_HOST_MAX = 2
+"""Of these by one address, so that nobody alone keeps the others out."""
 EVERY_S = 1.0
 """How often one address may begin an attempt."""
 HOSTS_MAX = 256
@@ -167,7 +169,7 @@ class Guesses:
         self._opens_at = now
         self._wrong = 0
         self._wrong_at = now
-        self._under_way: dict[bytes, float] = {}
+        self._under_way: dict[bytes, tuple[str, float]] = {}
         self._hosts: OrderedDict[str, float] = OrderedDict()
 
     @property
@@ -198,15 +200,21 @@ class Guesses:
             )
         if not self.left_s(now):
             self.renew(now)
-        self._under_way = {i: begun for i, begun in self._under_way.items() if now - begun < ATTEMPT_S}
+        self._under_way = {i: one for i, one in self._under_way.items() if now - one[1] < ATTEMPT_S}
+        own = sum(1 for other, _ in self._under_way.values() if other == host)
         while self._hosts and now - next(iter(self._hosts.values())) >= EVERY_S:
             self._hosts.popitem(last=False)
-        if host in self._hosts or len(self._hosts) >= HOSTS_MAX or len(self._under_way) >= ATTEMPTS_MAX:
+        full = len(self._under_way) >= ATTEMPTS_MAX or own >= ATTEMPTS_PER_HOST_MAX
+        if full or host in self._hosts or len(self._hosts) >= HOSTS_MAX:
             raise Busy("others are joining at this moment, or it was tried a moment ago", hint="try again in a moment")
         self._hosts[host] = now
         attempt = secrets.token_bytes(ATTEMPT_BYTES)
-        self._under_way[attempt] = now
+        self._under_way[attempt] = (host, now)
         return attempt, self._code
+
+    def drop(self, attempt: bytes) -> None:
+        """End an attempt that was none."""
+        self._under_way.pop(attempt, None)
 
     def is_under_way(self, attempt: bytes) -> bool:
         """Whether a proof may still come for this attempt."""
@@ -215,8 +223,8 @@ class Guesses:
     def take(self, attempt: bytes, now: float) -> None:
         """End an attempt, because its proof has come. NotAdmitted when it is over already: too late, or made with a
         code that is not good any more."""
-        begun = self._under_way.pop(attempt, None)
-        if begun is None or now - begun >= ATTEMPT_S:
+        _, begun = self._under_way.pop(attempt, ("", now - ATTEMPT_S))
+        if now - begun >= ATTEMPT_S:
             raise NotAdmitted("this attempt to join is over", hint="type the code that roost start shows now")
 
     def wrong(self, now: float) -> NotAdmitted:
