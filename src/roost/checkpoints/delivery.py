@@ -20,6 +20,8 @@ from roost.wire.messages import Ping
 PASSING_MAX = 16
 TOP_UP_AT_ONCE = 4
 SUSPICION_S = 2.0
+REVIVALS_MAX = 3
+REVIVAL_S = 5.0
 
 Pieces = Sequence[memoryview | bytes]
 Remake = Callable[[ObjectId], AbstractAsyncContextManager[Pieces | None]]
@@ -76,6 +78,10 @@ class Delivery:
     """Who passed an object on in vain, or has no good copy of it: it is not asked again, whatever it says of new puts;
     what is still short then we send ourselves, and so see whose fault it is."""
     _passing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PASSING_MAX))
+    _silent: set[NodeId] = field(default_factory=set)
+    """Who was passed over because it could not be reached."""
+    _reviving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _revivals: int = 0
 
     def of(self, object_id: ObjectId) -> set[NodeId]:
         """The live holders of an object, as far as is known."""
@@ -112,6 +118,8 @@ class Delivery:
         while True:
             node = self._next_target(object_id, set())
             if node is None:
+                if await self._revive():
+                    continue
                 return None
             name = self.name(node)
             self.progress.begin_wait(name)
@@ -196,7 +204,7 @@ class Delivery:
         while True:
             failed = len(self.chooser.failed)
             short = await self._top_up_once(object_ids, remake)
-            if len(self.chooser.failed) == failed:
+            if len(self.chooser.failed) == failed and not (short and await self._revive()):
                 return short
 
     async def _top_up_once(self, object_ids: Sequence[ObjectId], remake: Remake) -> list[ObjectId]:
@@ -231,6 +239,24 @@ class Delivery:
                     return False
         return True
 
+    async def _revive(self) -> bool:
+        """Ask those that were silent once more, now that nobody else is left: it may have been our own network that was
+        gone for a moment, or is another than before. Whether one of them answers, and is chosen again; three times an
+        operation and no more."""
+        before = self._silent & self.chooser.failed.keys()
+        async with self._reviving:
+            if before - self.chooser.failed.keys():
+                return True  # whoever had the turn before found some
+            if not before or self._revivals >= REVIVALS_MAX:
+                return False
+            self._revivals += 1
+            answers = await self.peers.links.reach(before, within_s=REVIVAL_S)
+            back = sorted(node for node, error in answers.items() if error is None)
+            for node in back:
+                del self.chooser.failed[node]
+                self.progress.note(f"{self.name(node)} answers again")
+            return bool(back)
+
     def name(self, node: NodeId) -> str:
         """The node's name for people."""
         member = self.chooser.view.member(node)
@@ -241,5 +267,7 @@ class Delivery:
             self.chooser.full.add(node)
             self.progress.note(f"{self.name(node)} is full: {error.message}")
         else:
+            if isinstance(error, Unreachable):
+                self._silent.add(node)
             self.chooser.fail(node, error.message)
             self.progress.note(f"{self.name(node)} is passed over: {error.message}")
