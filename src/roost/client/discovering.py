@@ -52,10 +52,11 @@ class InSight:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is in sight, by cluster and name, and how the ways are doing."""
+    """What is in sight, by cluster and name, and how the ways are doing. `here` are this machine's own addresses."""
 
     nodes: Sequence[InSight]
     ways: Sequence[WayState]
+    here: frozenset[str] = frozenset()
     tried: Sequence[Tried] = ()
 
     def clusters(self) -> dict[bytes, list[InSight]]:
@@ -74,8 +75,14 @@ class Surroundings:
             return "mDNS and broadcast are switched off: only remembered and configured addresses are tried"
         if all(state.problem for state in on):
             return "; ".join(dict.fromkeys(state.problem for state in on))
-        seen = {way for node in self.nodes for ways in node.addresses.values() for way in ways}
-        answered = any(not tried.problem for tried in self.tried)
+        seen = {
+            way
+            for node in self.nodes
+            for address, ways in node.addresses.items()
+            for way in ways
+            if address.host not in self.here  # who is on this machine is heard whatever the network does
+        }
+        answered = any(not tried.problem and tried.address.host not in self.here for tried in self.tried)
         if Way.BROADCAST in seen and Way.MDNS not in seen and any(state.way is Way.MDNS for state in on):
             return "multicast is blocked on this network (some access points do that); broadcast works instead"
         if not seen and answered:
@@ -121,7 +128,11 @@ async def look_around(
                 await runtime.sleep(limit_s if patient else SETTLE_S)
         except TimeoutError:
             pass
-    return Surroundings([InSight(advert, addresses) for advert, addresses in finder.sightings.all()], finder.states())
+    return Surroundings(
+        [InSight(advert, addresses) for advert, addresses in finder.sightings.all()],
+        finder.states(),
+        frozenset(interface.host for interface in finder.interfaces),
+    )
 
 
 async def try_addresses(
