@@ -140,6 +140,9 @@ class Scrubber:
         """Scrub for ever. No error of the disk ends it."""
         await self._load()
         while True:
+            while self._store.unmounted:
+                self._reason = "waiting: the disk is not there"
+                await self._runtime.sleep(LOOK_EVERY_S)
             await self._try_doubted()
             step = await self._next()
             self._reason = step.reason

@@ -13,7 +13,7 @@ or gone bad since is noticed when it is used. Three rules hold it together:
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from roost.chunks.index import RESERVED_S, ObjectIndex
 from roost.chunks.layout import (
@@ -24,20 +24,20 @@ from roost.chunks.layout import (
     count_quarantined,
     file_sizes,
     list_objects,
-    move_to_quarantine,
     open_tree,
     remove_objects,
-    store_id_problem,
     sweep,
+    sync_names,
 )  # fmt: skip
-from roost.chunks.read import ObjectReader
+from roost.chunks.mount import Mount
+from roost.chunks.readback import Harmed, Readback, untold
 from roost.chunks.receive import DiskSink, ObjectWriter, pour
 from roost.chunks.slices import SlicePool
 from roost.chunks.store import CopyState, Space
-from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, RoostError
+from roost.core.errors import Failed, NoSpace, RoostError
 from roost.core.ids import ObjectId
 from roost.core.runtime import Runtime
-from roost.disk.port import Disk, FileInfo
+from roost.disk.port import Disk
 from roost.net.body import Body, Sink
 from roost.wire.fields import OBJECT_BYTES_MAX
 
@@ -66,14 +66,15 @@ def _listings(disk: Disk, layout: Layout, firsts: Sequence[str]) -> list[Listing
 
 class DiskChunkStore:
     """Objects below `layout` on `disk`; `open` comes first. `reserve_bytes` of the disk stay free of them; what is
-    reserved stays for `reserved_s`. `touched` hears of every object that is put, asked for, committed or sent.
+    reserved stays for `reserved_s`. `touched` hears of every object that is put, asked for, committed or sent, `harmed`
+    of every one that is found bad or gone.
 
     What passes through takes slices from two bounded pools.
     """
 
     def __init__(
         self, disk: Disk, runtime: Runtime, *, reserve_bytes: int, layout: Layout = Layout(),  # noqa: B008  # frozen
-        puts_max: int = PUTS_MAX, reads_max: int = READS_MAX, reserved_s: float = RESERVED_S,
+        puts_max: int = PUTS_MAX, reads_max: int = READS_MAX, reserved_s: float = RESERVED_S, harmed: Harmed = untold,
     ) -> None:  # fmt: skip
         self.touched: Touched = _untold
         self._disk = disk
@@ -82,33 +83,38 @@ class DiskChunkStore:
         self._layout = layout
         self._lock = asyncio.Lock()
         self._index = ObjectIndex(runtime, reserved_s=reserved_s)
-        self._store_id = ""
+        self._mount = Mount(disk, runtime, layout)
+        self._unsynced: set[str] = set()
         self._receiving: dict[ObjectId, asyncio.Event] = {}
-        self._to_receive = SlicePool(loans_max=puts_max, each=2)
         self._to_read = SlicePool(loans_max=reads_max)
+        self._readback = Readback(
+            disk, runtime, layout, self._index, self._mount, self._lock, self._receiving, self._to_read, harmed=harmed,
+        )  # fmt: skip
+        self._to_receive = SlicePool(loans_max=puts_max, each=2)
         self._promised = 0
         self._numbers = 0
-        self._quarantined = 0
-        self._damaged_total = 0
 
     # At the start, and what is here
 
     async def open(self, *, expected_store_id: str | None = None) -> str:
         """Make or recognise the tree, remove what dead writers left, list the objects; return the store's id, which the
         caller remembers and passes here the next time. Failed when that id is not the one found: the disk may not be
-        mounted. DiskFault when the disk does not let itself be listed."""
+        mounted. DiskFault when the disk does not let itself be listed. One that takes nothing, full or read-only, is
+        served all the same."""
         work, disk, layout = self._runtime.in_thread, self._disk, self._layout
         fresh = self._runtime.token_bytes(STORE_ID_BYTES).hex()
         store_id = await work(
             lambda: open_tree(disk, layout, expected_store_id=expected_store_id, fresh_store_id=fresh)
         )
-        await work(sweep, disk, layout)
+        with contextlib.suppress(RoostError):  # what stays on a disk that is read-only is in nobody's way
+            await work(sweep, disk, layout)
         for begin in range(0, len(FAN_OUT), _LISTED_AT_A_TIME):
             for listing in await work(_listings, disk, layout, FAN_OUT[begin : begin + _LISTED_AT_A_TIME]):
                 self._index.load(listing)
-                self._damaged_total += listing.faults
-        self._quarantined = await work(count_quarantined, disk, layout)
-        self._store_id = store_id
+                self._readback.damaged_total += listing.faults
+                self._unsynced |= listing.unsynced
+        self._readback.quarantined = await work(count_quarantined, disk, layout)
+        self._mount.store_id = store_id
         return store_id
 
     @property
@@ -122,13 +128,13 @@ class DiskChunkStore:
     @property
     def quarantined(self) -> int:
         """Files in quarantine."""
-        return self._quarantined
+        return self._readback.quarantined
 
     @property
     def damaged_total(self) -> int:
-        """Copies found bad, or not to be had from the disk, since this process started; each once, however often the
-        disk refuses it."""
-        return self._damaged_total
+        """Copies found bad, gone, or not to be had from the disk, since this process started; each once, however often
+        the disk refuses it."""
+        return self._readback.damaged_total
 
     def ids(self) -> list[ObjectId]:
         """All objects here, in no order."""
@@ -141,7 +147,7 @@ class DiskChunkStore:
     def verified(self, ids: Sequence[ObjectId]) -> list[int]:
         """Per id, in order: when the copy here was last known good, by having been written or read back (Unix seconds
         of this machine's clock); 0 when it is not here."""
-        return [self._index.verified(object_id) for object_id in ids]
+        return [0 if self._mount.problem else self._index.verified(object_id) for object_id in ids]
 
     def guard(self) -> asyncio.Lock:
         """``async with store.guard():`` nothing is removed from here, and no put begins, until the block ends."""
@@ -152,9 +158,11 @@ class DiskChunkStore:
         return object_id in self._receiving or self._index.is_reserved(object_id)
 
     async def have(self, ids: Sequence[ObjectId], *, reserve: bool = False) -> list[bool]:
+        if reserve:
+            await self._mount.is_gone()
         async with self._lock:
             self.touched(ids)
-            here = [self._index.usable(object_id) for object_id in ids]
+            here = [not self._mount.problem and self._index.usable(object_id) for object_id in ids]
             if reserve:
                 self._index.reserve(object_id for object_id, found in zip(ids, here, strict=True) if found)
             return here
@@ -162,14 +170,19 @@ class DiskChunkStore:
     async def missing(self, ids: Sequence[ObjectId], *, moved: Moved = _unwatched) -> list[ObjectId]:
         """The ids whose object is not here, whole as far as the file system knows; the others are reserved. Unlike
         `have` this looks at the files, and `moved` is told how many it looked at. For a commit, which holds the guard
-        from before the call until it has written its manifest."""
+        from before the call until it has written its manifest. DiskFault when the disk is not there, or names that an
+        earlier process left may not be durable."""
         self.touched(ids)
+        if self._unsynced:
+            await self._runtime.in_thread(sync_names, self._disk, self._unsynced)
         absent: list[ObjectId] = []
         for begin in range(0, len(ids), _LOOKED_AT_A_TIME):
             some = ids[begin : begin + _LOOKED_AT_A_TIME]
             sizes = await self._runtime.in_thread(self._look, some)
+            if None in sizes:
+                await self._mount.require()
             for object_id, size in zip(some, sizes, strict=True):
-                if not self._stands(object_id, size):
+                if not self._readback.stands(object_id, size):
                     absent.append(object_id)
             moved(len(some))
         gone = set(absent)
@@ -194,6 +207,7 @@ class DiskChunkStore:
         is here already. `moved` is told of bytes as they reach the disk."""
         if length > OBJECT_BYTES_MAX:
             raise Failed(f"an object of {length} bytes is longer than the {OBJECT_BYTES_MAX} it may have")
+        await self._mount.require()
         while True:
             async with self._lock:
                 self.touched([object_id])
@@ -215,7 +229,9 @@ class DiskChunkStore:
         if object_id not in self._index:
             return False
         [size] = await self._runtime.in_thread(self._look, [object_id])
-        return self._stands(object_id, size)
+        if size is None:
+            await self._mount.require()
+        return self._readback.stands(object_id, size)
 
     async def _receive(self, object_id: ObjectId, length: int, take: TakeBody, moved: Moved) -> None:
         owed = await self._promise(length)
@@ -261,12 +277,8 @@ class DiskChunkStore:
     # Get and verify
 
     async def get(self, object_id: ObjectId, into: memoryview) -> int:
-        size = self._index.size(object_id)
         self.touched([object_id])
-        if size > len(into):
-            raise Failed(f"object {object_id.hex()} has {size} bytes, more than the {len(into)} there is room for")
-        async with self._reading(object_id, size) as reader:
-            return await self._runtime.in_thread(reader.read, into[:size])
+        return await self._readback.get(object_id, into)
 
     async def open_body(self, object_id: ObjectId) -> Body:
         """The object as a body to send, hashed as it is read; the body ends with Damaged instead of its last slice when
@@ -275,98 +287,24 @@ class DiskChunkStore:
         size = self._index.size(object_id)
         self.touched([object_id])
         [found] = await self._runtime.in_thread(self._look, [object_id])
-        if found != size:
-            async with self._reading(object_id, size) as reader:
-                await self._runtime.in_thread(reader.read, memoryview(bytearray()))
-        return Body(size, self._slices(object_id, size))
-
-    async def _slices(self, object_id: ObjectId, size: int) -> AsyncIterator[memoryview]:
-        buffers = await self._to_read.borrow()
-        try:
-            view = memoryview(buffers[0])
-            async with self._reading(object_id, size) as reader:
-                while True:
-                    count = await self._runtime.in_thread(reader.read, view)
-                    if count:
-                        yield view[:count]
-                    if not reader.left:
-                        return
-        finally:
-            self._to_read.give_back(buffers)
+        return await self._readback.body(object_id, size, found)
 
     async def verify(self, ids: Sequence[ObjectId], *, moved: Moved = _unwatched) -> list[CopyState]:
         """As the port says. `moved` is told the size of each object, and at least 1. An object that the disk does not
         give out is damaged too, but stays where it is: it may be the last copy, and the fault one of the cable."""
-        states: list[CopyState] = []
-        for object_id in ids:
-            states.append(await self._verify(object_id))
-            moved(max(1, self._index.get(object_id) or 1))
-        return states
-
-    async def _verify(self, object_id: ObjectId) -> CopyState:
-        size = self._index.get(object_id)
-        if size is None:
-            return CopyState.ABSENT
-        buffers = await self._to_read.borrow()
-        try:
-            async with self._reading(object_id, size) as reader:
-                view = memoryview(buffers[0])
-                await self._runtime.in_thread(lambda: reader.read_all(view, from_disk=True))
-                good_at = self._index.wall()
-                await self._runtime.in_thread(reader.mark_good, good_at)
-                self._index.note_verified(object_id, good_at)
-        except NotFound:
-            return CopyState.ABSENT
-        except (Damaged, DiskFault):
-            return CopyState.DAMAGED
-        finally:
-            self._to_read.give_back(buffers)
-        return CopyState.GOOD
-
-    @contextlib.asynccontextmanager
-    async def _reading(self, object_id: ObjectId, size: int) -> AsyncIterator[ObjectReader]:
-        """A reader of the object; what reading it shows is remembered, and bad bytes go to quarantine."""
-        reader = ObjectReader(self._disk, self._layout, object_id, size=size)
-        try:
-            yield reader
-            if not reader.left:
-                self._index.trust(object_id)
-        except NotFound:
-            self._index.forget(object_id)
-            raise NotFound(f"object {object_id.hex()} has vanished from this disk", hint="see: roost status") from None
-        except (Damaged, DiskFault) as error:
-            self._damaged_total += isinstance(error, Damaged) or not self._index.doubted(object_id)
-            self._index.doubt(object_id)
-            if isinstance(error, Damaged):
-                await self._quarantine(object_id, reader.seen)
-            raise
-        finally:
-            reader.close()
-
-    async def _quarantine(self, object_id: ObjectId, seen: FileInfo | None) -> None:
-        """Move the file away, if it still is the one that was read; a put that runs replaces it anyway. A disk that
-        refuses keeps it, and it stays suspect."""
-        async with self._lock:
-            if object_id in self._receiving:
-                return
-            try:
-                moved = await self._runtime.in_thread(move_to_quarantine, self._disk, self._layout, object_id, seen)
-            except NotFound:
-                self._index.forget(object_id)
-            except RoostError:
-                return
-            else:
-                if moved:
-                    self._quarantined += 1
-                    self._index.forget(object_id)
-                else:
-                    self._index.trust(object_id)
+        return await self._readback.verify(ids, moved)
 
     # What the collector needs
 
     async def problem(self) -> str:
-        """Why the tree on the disk is not the one that was opened (the disk is not mounted any more), or nothing."""
-        return await self._runtime.in_thread(store_id_problem, self._disk, self._layout, self._store_id)
+        """Why the tree on the disk is not the one that was opened (the disk is not mounted any more), or nothing. To be
+        asked now and then: what was last found counts in `have`. DiskFault when the disk does not say."""
+        return await self._mount.look()
+
+    @property
+    def unmounted(self) -> str:
+        """What `problem` last found."""
+        return self._mount.problem
 
     def size_of(self, object_id: ObjectId) -> int | None:
         """The object's length; None when it is not here."""
@@ -389,17 +327,3 @@ class DiskChunkStore:
 
     def _look(self, ids: Sequence[ObjectId]) -> list[int | None]:
         return file_sizes(self._disk, self._layout, ids)
-
-    def _stands(self, object_id: ObjectId, size: int | None) -> bool:
-        """Whether the object is here, given what looking at its file showed. One that has vanished is forgotten, one
-        of another length does not count until it is read or put again."""
-        known = self._index.get(object_id)
-        if known is None:
-            return False
-        if size is None:
-            self._index.forget(object_id)
-            return False
-        if size != known:
-            self._damaged_total += size < 0 and not self._index.doubted(object_id)  # another length: counted when read
-            self._index.doubt(object_id)
-        return not self._index.doubted(object_id)

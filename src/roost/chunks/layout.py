@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from roost.core.errors import Failed, NotFound, RoostError
+from roost.core.errors import DiskFault, Failed, NoSpace, NotFound, RoostError
 from roost.core.ids import ObjectId, parse_object_id
 from roost.disk.durable import make_directory_durably, read_small, rename_durably, write_durably
 from roost.disk.port import Disk, FileInfo, FileKind, parent_of
@@ -67,15 +67,21 @@ def open_tree(disk: Disk, layout: Layout, *, expected_store_id: str | None, fres
             f"{what}: this is not the disk that held this node's objects",
             hint="mount the disk that holds them and start again; if it is gone for good, join with a new, empty home",
         )
+    if found is not None:
+        with contextlib.suppress(NoSpace, DiskFault):  # it is all there; a disk that takes nothing still gives
+            _make_directories(disk, layout)
+        return found
+    _make_directories(disk, layout)
+    write_durably(disk, layout.store_id, fresh_store_id.encode() + b"\n")
+    return fresh_store_id
+
+
+def _make_directories(disk: Disk, layout: Layout) -> None:
     make_directory_durably(disk, layout.root)
     make_directory_durably(disk, layout.quarantine)
     for name in (*FAN_OUT, TEMPORARIES):
         disk.make_directory(layout.fan(name), exist_ok=True)
     disk.sync_directory(layout.root)
-    if found is None:
-        write_durably(disk, layout.store_id, fresh_store_id.encode() + b"\n")
-        return fresh_store_id
-    return found
 
 
 def _read_store_id(disk: Disk, layout: Layout) -> str | None:
@@ -107,21 +113,25 @@ def sweep(disk: Disk, layout: Layout) -> int:
 @dataclass(frozen=True, slots=True)
 class Listing:
     """The objects of one directory with their sizes and when each was last known good (Unix seconds: the time of its
-    file), and how many could not be looked at."""
+    file), how many could not be looked at, and the directory, if its names could not be made durable."""
 
     sizes: dict[ObjectId, int]
     verified: dict[ObjectId, int]
     faults: int
+    unsynced: frozenset[str] = frozenset()
 
 
 def list_objects(disk: Disk, layout: Layout, first: str) -> Listing:
     """The objects in one of the 256 directories, by name; nothing is read. What cannot be an object is passed over.
 
     The directory is synced: a process that died between the rename and the sync of a put leaves an object that is
-    there, but would be gone after a power cut. From here on it is vouched for.
+    there, but would be gone after a power cut. From here on it is vouched for. Of a disk that refuses (it is read-only)
+    the objects can be read, and who vouches for them syncs first.
     """
     directory = layout.fan(first)
-    disk.sync_directory(directory)
+    unsynced = {directory}
+    with contextlib.suppress(NoSpace, DiskFault):
+        sync_names(disk, unsynced)
     sizes: dict[ObjectId, int] = {}
     verified: dict[ObjectId, int] = {}
     faults = 0
@@ -137,7 +147,14 @@ def list_objects(disk: Disk, layout: Layout, first: str) -> Listing:
         if found.size <= OBJECT_BYTES_MAX:
             sizes[object_id] = found.size
             verified[object_id] = max(1, found.mtime_ns // 10**9)
-    return Listing(sizes, verified, faults)
+    return Listing(sizes, verified, faults, frozenset(unsynced))
+
+
+def sync_names(disk: Disk, directories: set[str]) -> None:
+    """Make the names in `directories` durable, and take each out of the set that is. DiskFault: the rest is not."""
+    for directory in sorted(directories):
+        disk.sync_directory(directory)
+        directories.discard(directory)
 
 
 def file_sizes(disk: Disk, layout: Layout, ids: Iterable[ObjectId]) -> list[int | None]:

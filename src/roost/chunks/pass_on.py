@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from roost.chunks.disk import DiskChunkStore, Moved
 from roost.chunks.store import CopyState
-from roost.core.errors import Damaged, DiskFault, Failed, RoostError
+from roost.core.errors import Damaged, DiskFault, Failed, NotFound, RoostError
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
 from roost.net.links import Links
@@ -58,8 +58,10 @@ class PassOn:
                 raise _Unreadable(f"our copy cannot be read: {error.message}", hint=error.hint) from error
             try:
                 await self._links.call(to, Put(object_id, body.length), body=_watched(body, moved), bulk=True)
-            except _Unreadable:
+            except (_Unreadable, _Vanished):
                 raise
+            except NotFound as error:
+                raise DiskFault(f"node {to[:8]} has no place for it: {error.message}", hint=error.hint) from error
             except Damaged as error:
                 await self._blame(object_id, to, error)
             finally:
@@ -67,7 +69,10 @@ class PassOn:
 
     async def _blame(self, object_id: ObjectId, to: NodeId, error: Damaged) -> None:
         """Find out whose fault a damaged arrival is: ours when our copy, read again, is not good."""
-        [state] = await self._store.verify([object_id])
+        try:
+            [state] = await self._store.verify([object_id])
+        except DiskFault as fault:
+            raise _Unreadable(f"our copy cannot be read: {fault.message}", hint=fault.hint) from error
         if state is not CopyState.GOOD:
             raise Damaged(f"our copy of object {object_id.hex()} is damaged", hint=error.hint) from error
         raise Failed(
@@ -92,14 +97,21 @@ class _Unreadable(Damaged):
     """Our own disk does not give our copy out: not the target's fault, whatever its disk may say in the same words."""
 
 
+class _Vanished(NotFound):
+    """Our own copy was gone when it was to be sent: not the target's fault either."""
+
+
 def _watched(body: Body, moved: Moved) -> Body:
-    """The same body, telling of each slice when the next one is asked for. `_Unreadable` when our disk fails."""
+    """The same body, telling of each slice when the next one is asked for. `_Unreadable` when our disk fails,
+    `_Vanished` when our copy is gone."""
 
     async def slices() -> AsyncIterator[memoryview]:
         try:
             async for piece in body.slices:
                 yield piece
                 moved(len(piece))
+        except NotFound as error:
+            raise _Vanished(error.message, hint=error.hint) from error
         except DiskFault as error:
             raise _Unreadable(f"our copy cannot be read: {error.message}", hint=error.hint) from error
 

@@ -2,11 +2,12 @@
 hash is right and its bytes are durable."""
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from roost.chunks.layout import Layout
-from roost.core.errors import Damaged, ProtocolError
+from roost.core.errors import Damaged, DiskFault, NotFound, ProtocolError
 from roost.core.ids import ObjectId
 from roost.core.runtime import Runtime
 from roost.disk.durable import DurableFile
@@ -31,7 +32,8 @@ class ObjectWriter:
     def append(self, data: memoryview) -> None:
         """Hash and write the next bytes. NoSpace or DiskFault: nothing of the object counts, `discard` it."""
         self._hash.update(data)
-        self._open().write(data)
+        with _on_our_disk():
+            self._open().write(data)
 
     def finish(self) -> None:
         """Check the hash, then fsync, rename, and fsync the directory. Damaged, NoSpace or DiskFault: not kept."""
@@ -40,7 +42,8 @@ class ObjectWriter:
                 f"what came for object {self._object_id.hex()} has the SHA-256 {self._hash.hexdigest()}",
                 hint="nothing was kept; the sender's copy or its memory is damaged",
             )
-        self._open().commit(self._layout.object(self._object_id))
+        with _on_our_disk():
+            self._open().commit(self._layout.object(self._object_id))
         self.committed = True
 
     def discard(self) -> None:
@@ -52,6 +55,16 @@ class ObjectWriter:
         if self._file is None:
             self._file = DurableFile(self._disk, self._layout.temporary(self._object_id, self._number))
         return self._file
+
+
+@contextlib.contextmanager
+def _on_our_disk() -> Iterator[None]:
+    """A directory of the store that is missing, since its disk went away a moment ago, is a fault of that disk; to
+    whoever sends, *not found* would say that the sender's own copy is."""
+    try:
+        yield
+    except NotFound as error:
+        raise DiskFault(error.message, hint=error.hint) from error
 
 
 class DiskSink:

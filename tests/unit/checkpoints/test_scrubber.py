@@ -316,6 +316,24 @@ def test_a_lasting_fault_is_tried_less_and_less_often() -> None:
     simulate(scenario)
 
 
+def test_a_disk_that_is_not_there_is_not_scrubbed_and_loses_nothing() -> None:
+    async def scenario() -> None:
+        keeper = await filled()
+        keeper.disk.rename("chunks", "away")
+        assert await keeper.store.problem()
+        async with keeper.scrubbing():
+            await asyncio.sleep(DAY)
+            assert keeper.reads == []
+            assert "not there" in keeper.scrubber.text
+            keeper.disk.rename("away", "chunks")
+            assert not await keeper.store.problem()
+            await asyncio.sleep(20 * DAY)
+        assert len(keeper.reads) >= len(OBJECTS)
+        assert (keeper.store.objects, keeper.store.damaged_total) == (len(OBJECTS), 0)
+
+    simulate(scenario)
+
+
 def test_a_record_that_the_disk_refuses_twice_is_brought_by_others_and_takes_its_place() -> None:
     async def scenario() -> None:
         keeper = await filled()

@@ -1,6 +1,6 @@
 """The condition of a disk: one fault is damage, several make its node one to be given nothing."""
 
-from roost.chunks.condition import FILES_MAX, WITHIN_S, DiskCondition, Fault
+from roost.chunks.condition import FILES_MAX, SILENT_MAX, SILENT_WITHIN_S, WITHIN_S, DiskCondition, Fault
 
 
 def fault(path: str, at: float = 100.0, *, writing: bool = False) -> Fault:
@@ -61,3 +61,33 @@ def test_a_flood_of_faults_is_bounded_and_still_a_verdict() -> None:
     assert condition.trouble
     assert condition.faults < 1000
     assert len(noted(Fault("state/x", True, 1.0, "x" * 5000)).trouble) < 1000
+
+
+def rot(path: str, at: float = 100.0) -> Fault:
+    return Fault(path, False, at, f"{path} is damaged", silent=True)
+
+
+def test_many_files_that_go_bad_in_silence_are_a_disk_that_fails() -> None:
+    condition = noted(*(rot(f"chunks/{n}") for n in range(SILENT_MAX - 1)), *(rot("chunks/1") for _ in range(50)))
+    assert condition.trouble == "", "a few are damage, and made again"
+    condition.note(rot("chunks/y"))
+    assert condition.trouble == "its disk loses what it keeps, 16 files within a day; last: chunks/y is damaged"
+    condition.recover()
+    assert condition.trouble == ""
+    condition.note(rot("chunks/z"))
+    assert condition.trouble == ""
+
+
+def test_files_that_go_bad_now_and_then_are_no_pattern_and_no_faults_of_reading() -> None:
+    assert noted(*(rot(f"chunks/{n}", n * SILENT_WITHIN_S / 2) for n in range(50))).trouble == ""
+    assert noted(*(rot(f"chunks/{n}") for n in range(FILES_MAX))).trouble == ""
+
+
+def test_a_verdict_of_an_earlier_process_stands_until_all_was_read_and_good() -> None:
+    condition = DiskCondition()
+    condition.restore("its disk keeps failing")
+    assert condition.trouble == "its disk keeps failing"
+    condition.recover()
+    assert condition.trouble == ""
+    condition.restore("")
+    assert condition.trouble == ""

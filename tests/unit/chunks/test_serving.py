@@ -11,7 +11,7 @@ from chunk_kits import Node, address, hello, start_node
 from roost.chunks.pass_on import PASS_ON_MAX, PassOn
 from roost.chunks.remote import RemoteChunkStore
 from roost.chunks.store import CopyState
-from roost.core.errors import Damaged, NoSpace, ProtocolError, RoostError
+from roost.core.errors import Damaged, NoSpace, NotFound, ProtocolError, RoostError
 from roost.core.ids import NodeId, ObjectId, object_id
 from roost.net.body import Body, Sink
 from roost.net.server import Call, Handlers, Reply, Server
@@ -184,6 +184,43 @@ def test_a_target_that_is_full_is_told_object_by_object_and_one_that_is_gone_at_
         assert await trio.pass_on(*names, to=NodeId(f"{99:032x}")) == ["unreachable"] * 3
         trio.two.disk.bytes_max = None
         assert await trio.pass_on(*names) == [""] * 3
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("harm", ["a disk that is gone", "a release that says not found"])
+def test_a_target_without_a_place_is_not_taken_for_a_source_without_a_copy(harm: str) -> None:
+    async def scenario(trio: Trio) -> None:
+        name, data = some(100)
+        await trio.one.store.put(name, Body.of(data))
+        if harm == "a disk that is gone":
+            trio.two.disk.rename("chunks", "away")
+        else:
+
+            async def put(call: Call) -> Reply:
+                raise NotFound("no such directory")
+
+            assert isinstance(trio.two.handlers, dict)
+            trio.two.handlers[messages.Put] = put
+        assert await trio.pass_on(name) == ["disk"]
+
+    simulate(scenario)
+
+
+def test_a_source_whose_copy_vanishes_as_it_is_sent_says_so() -> None:
+    async def scenario(trio: Trio) -> None:
+        name, data = some(100)
+        await trio.one.store.put(name, Body.of(data))
+        look = trio.one.store._look
+
+        def look_and_lose(ids: list[ObjectId]) -> list[int | None]:
+            sizes = look(ids)
+            trio.one.disk.unlink(path_of(name))
+            return sizes
+
+        trio.one.store._look = look_and_lose  # type: ignore[method-assign, assignment]
+        assert await trio.pass_on(name) == ["not-found"]
+        assert trio.two.store.objects == 0
 
     simulate(scenario)
 
