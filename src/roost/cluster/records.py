@@ -13,7 +13,7 @@ from typing import Protocol
 
 from roost.cluster.arrivals import Arrivals
 from roost.codec.records import KINDS, KINDS_ABOUT_MEMBERS, Record, decode_record, kind_of, record_id
-from roost.core.errors import Damaged, DiskFault, Failed, NotFound, Unsupported
+from roost.core.errors import Damaged, DiskFault, Failed, NoSpace, NotFound, Unsupported
 from roost.core.ids import RecordId
 from roost.core.runtime import Runtime
 from roost.disk.durable import make_directory_durably, read_small, rename_durably, sweep_temporaries, write_durably
@@ -115,14 +115,16 @@ class DiskRecords:
         self._wanted: set[RecordId] = set()
         self._unknown: set[RecordId] = set()
         self._damaged_total = 0
+        self._synced = False
 
     async def open(self) -> None:
         """Read the names, and the member records; what a killed process renamed but did not sync is durable before it
         is told to anyone. Leftovers of an interrupted write are removed; a member record that is damaged or cannot be
-        read is left out, so that record exchange brings it again. What is no record is left alone."""
-        await self._runtime.in_thread(make_directory_durably, self._disk, self.DIRECTORY)
-        await self._runtime.in_thread(sweep_temporaries, self._disk, self.DIRECTORY)
-        await self._runtime.in_thread(self._disk.sync_directory, self.DIRECTORY)
+        read is left out, so that record exchange brings it again. What is no record is left alone. A disk that takes
+        nothing, full or read-only, still gives what it has."""
+        with contextlib.suppress(NoSpace, DiskFault):
+            await self._runtime.in_thread(self._sync)
+            await self._runtime.in_thread(sweep_temporaries, self._disk, self.DIRECTORY)
         for record, kind in await self._runtime.in_thread(self._names, self.DIRECTORY):
             self._remember(record, kind)
             if kind in KINDS_ABOUT_MEMBERS:
@@ -131,6 +133,11 @@ class DiskRecords:
                 self._unknown.add(record)
         for record, _ in await self._runtime.in_thread(self._names, QUARANTINE):
             self._want(record)
+
+    def _sync(self) -> None:
+        make_directory_durably(self._disk, self.DIRECTORY)
+        self._disk.sync_directory(self.DIRECTORY)
+        self._synced = True
 
     def _names(self, directory: str) -> list[tuple[RecordId, str]]:
         """The records in a directory, which need not exist, by name, with their kinds."""
@@ -257,6 +264,8 @@ class DiskRecords:
     async def add(self, data: bytes) -> bool:
         if len(data) > RECORD_BYTES_MAX:
             raise Failed(f"a record of {len(data)} bytes is larger than {RECORD_BYTES_MAX}")
+        if not self._synced:  # an earlier process may have died before it had made a name durable
+            await self._runtime.in_thread(self._sync)
         record = await self._runtime.in_thread(record_id, data)
         if record in self._index:
             return False

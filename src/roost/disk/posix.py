@@ -153,7 +153,7 @@ class PosixDisk:
 
     def lock(self, path: str) -> Lock:
         with self._at(path, "lock") as (directory, name):
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=directory)
+            descriptor = _open_to_lock(directory, name)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -289,6 +289,20 @@ class PosixLock:
         if descriptor >= 0:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+
+def _open_to_lock(directory: int, name: str) -> int:
+    """A descriptor of the file to lock, made when absent. On a disk that has turned read-only one that is there can be
+    locked all the same. OSError."""
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        try:
+            return os.open(name, os.O_RDONLY | _FILE, dir_fd=directory)
+        except FileNotFoundError:
+            raise error from None
 
 
 @contextlib.contextmanager

@@ -69,11 +69,15 @@ class Frame:
             raise
 
     def log_to(self, name: str) -> None:
-        """Let what happens from now on be logged in the home, as the log `name`, and warnings on a terminal too."""
+        """Let what happens from now on be logged in the home, as the log `name`, and warnings on a terminal too. A disk
+        that takes no log keeps nothing from running."""
         from roost.observe.log import configure
 
         people = sys.stderr if sys.stderr.isatty() and not self.output.json else None
-        configure(directory=self.home.logs, name=name, people=people)
+        try:
+            configure(directory=self.home.logs, name=name, people=people)
+        except OSError:
+            configure(directory=None, people=people)
 
     def _log_bug(self) -> None:
         from roost.observe.log import configure, get_logger, shutdown
