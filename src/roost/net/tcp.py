@@ -2,7 +2,8 @@
 
 Who a peer is follows from its certificate alone: the node id from its Ed25519 key, the fingerprint from its bytes.
 Until a handshake is done a peer is a stranger and costs a socket, a TLS object and at most 5 seconds; when too many
-strangers wait, the one who has waited longest goes, because honest handshakes take milliseconds.
+strangers wait, the one who has waited longest goes, because honest handshakes take milliseconds. An address from which
+they come too fast costs not even that.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from roost.core.cluster import Address
 from roost.core.errors import Busy, Failed, RoostError, Unreachable
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
+from roost.net.pace import Pace
 from roost.net.socket_stream import (
     CLOSE_LIMIT_S,
     Readiness,
@@ -34,6 +36,11 @@ HANDSHAKE_LIMIT_S = 5.0
 UNFINISHED_MAX = 64
 UNFINISHED_PER_HOST_MAX = 16
 """For one address that is not loopback (on which everybody has the same one)."""
+CONNECTIONS_PER_HOST_PER_S = 64.0
+CONNECTIONS_PER_HOST_BURST = 512
+"""How many connections such an address may begin: more than a machine with many nodes that all start at once does."""
+HOSTS_MAX = 1024
+"""How many addresses are remembered for that."""
 BACKLOG = 256
 ACCEPT_PAUSE_S = 0.1
 """How long accepting pauses when the process has no descriptors or memory left for one more connection."""
@@ -129,6 +136,9 @@ class TcpListener:
         self._accepted = accepted
         self._serving = serving
         self._unfinished: dict[asyncio.Task[None], str] = {}
+        self._pace = Pace(
+            per_s=CONNECTIONS_PER_HOST_PER_S, burst=CONNECTIONS_PER_HOST_BURST, hosts_max=HOSTS_MAX
+        )  # fmt: skip
         self._accepting = asyncio.create_task(self._accept(), name=f"accept on {self._address}")
 
     @property
@@ -157,13 +167,17 @@ class TcpListener:
             except OSError:
                 await self._runtime.sleep(ACCEPT_PAUSE_S)
             else:
-                self._make_room(remote[0])
-                self._start(connection, _address(remote))
+                address = _address(remote)
+                if address.is_loopback or self._pace.admits(address.host, now=self._runtime.now()):
+                    self._make_room(address)
+                    self._start(connection, address)
+                else:
+                    reset(connection)
                 await asyncio.sleep(0)  # an accept that need not wait would never let another task run
 
-    def _make_room(self, host: str) -> None:
-        same_host = [task for task, other in self._unfinished.items() if other == host]
-        if len(same_host) >= UNFINISHED_PER_HOST_MAX and not Address(host, 0).is_loopback:
+    def _make_room(self, address: Address) -> None:
+        same_host = [task for task, other in self._unfinished.items() if other == address.host]
+        if len(same_host) >= UNFINISHED_PER_HOST_MAX and not address.is_loopback:
             oldest = same_host[0]
         elif len(self._unfinished) >= UNFINISHED_MAX:
             oldest = next(iter(self._unfinished))

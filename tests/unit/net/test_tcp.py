@@ -38,10 +38,12 @@ async def echo(stream: Stream) -> None:
 
 async def is_served(address: Address) -> bool:
     stream = await network().connect(address, expect=None)
-    await stream.send([b"hello"])
-    into = bytearray(5)
-    await stream.receive_exactly(memoryview(into))
-    stream.abort()
+    try:
+        await stream.send([b"hello"])
+        into = bytearray(5)
+        await stream.receive_exactly(memoryview(into))
+    finally:
+        stream.abort()
     return into == b"hello"
 
 
@@ -91,6 +93,38 @@ async def test_one_address_gets_few_places(monkeypatch: pytest.MonkeyPatch) -> N
     async with listening() as listener, strangers(40, listener.address):
         assert await is_served(listener.address)
         assert 0 < listener.unfinished <= tcp.UNFINISHED_PER_HOST_MAX
+
+
+async def test_an_address_from_which_too_many_come_is_turned_away_before_the_handshake_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Address, "is_loopback", False)
+    monkeypatch.setattr(tcp, "CONNECTIONS_PER_HOST_BURST", 4)
+    monkeypatch.setattr(tcp, "CONNECTIONS_PER_HOST_PER_S", 2.0)
+    greeted = 0
+    greet = TcpNetwork._greet
+
+    async def counted(self: TcpNetwork, connection: socket.socket, address: Address) -> Stream:
+        nonlocal greeted
+        greeted += 1
+        return await greet(self, connection, address)
+
+    monkeypatch.setattr(TcpNetwork, "_greet", counted)
+    async with listening() as listener:
+        met = [await is_greeted(listener.address) for _ in range(20)]
+        assert met.count(True) == greeted
+        assert 4 <= greeted < 20
+        while not await is_greeted(listener.address):
+            await asyncio.sleep(0.05)
+
+
+async def is_greeted(address: Address) -> bool:
+    """Whether a stranger who says nothing sensible gets as far as being told so."""
+    with contextlib.suppress(ConnectionResetError):
+        async with strangers(1, address) as [stranger]:
+            await asyncio.get_running_loop().sock_sendall(stranger, b"not a greeting" * 10)
+            return await end_of(stranger) == "closed"
+    return False
 
 
 async def test_a_stranger_who_says_nothing_is_dropped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
