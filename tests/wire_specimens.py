@@ -54,6 +54,7 @@ from roost.wire.messages import (
 A, B = bytes(range(32)), bytes(range(32, 64))
 NODE = "0123456789abcdef" * 2
 HELLO = Hello(1, 1, "0.1.0", A)
+TELLING_FORMATS = Hello(1, 1, "0.2.0", A, b"", b"an instance", {"record": 1, "manifest": 1})
 TROUBLE = Trouble("no-space", "the disk is full", "free some space")
 
 REQUESTS: dict[str, AnyRequest] = {
@@ -133,6 +134,7 @@ def specimens() -> list[Specimen]:
     client, server = Role.CLIENT, Role.SERVER
     found = [
         Specimen("hello", client, Kind.HELLO, message(Kind.HELLO, 0, HELLO)),
+        Specimen("hello_with_formats", client, Kind.HELLO, message(Kind.HELLO, 0, TELLING_FORMATS)),
         Specimen("hello_to_joiner", server, Kind.HELLO, message(Kind.HELLO, 0, Hello(1, 1, "0.1.0", A, b"\x30\x82ca"))),
     ]
     for name, request in REQUESTS.items():

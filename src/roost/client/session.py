@@ -13,6 +13,7 @@ from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.peers import Peers
 from roost.cluster.membership import Membership
 from roost.cluster.remembered import Remembered
+from roost.codec.records import FORMAT
 from roost.core.cluster import Address
 from roost.core.errors import RoostError
 from roost.core.ids import NodeId
@@ -28,10 +29,12 @@ from roost.security.identity import Identity
 from roost.security.tls import client_context, server_context
 from roost.wire.messages import PROTOCOL, PROTOCOL_MIN, Hello
 
+FORMATS = {"record": FORMAT, "manifest": FORMAT}
+
 
 def hello_of(cluster_hash: bytes, *, authority: bytes = b"", instance: bytes = b"") -> Hello:
     """How we introduce ourselves; `instance` is that of a process which serves."""
-    return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority, instance)
+    return Hello(PROTOCOL, PROTOCOL_MIN, f"roost {__version__}", cluster_hash, authority, instance, FORMATS)
 
 
 Sighted = Callable[[NodeId], Sequence[Address]]

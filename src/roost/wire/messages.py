@@ -35,11 +35,14 @@ from roost.wire.fields import (
 PROTOCOL = 1
 PROTOCOL_MIN = 1
 
+Formats: TypeAlias = Annotated[dict[Annotated[str, msgspec.Meta(max_length=32)], Count], msgspec.Meta(max_length=64)]
+
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """The first frame in each direction. `cluster` is the SHA-256 of the authority's certificate (empty when a joiner
     has none yet); `authority` is that certificate, sent only to a joiner, who checks it against its token's hash.
-    `instance` is drawn anew by each process that serves as a node; empty for all others."""
+    `instance` is drawn anew by each process that serves as a node; empty for all others. `formats` tells the newest
+    format of each kind of durable thing (``record``, ``manifest``) that is read and written; older releases do not."""
 
     protocol: Count
     protocol_min: Count
@@ -47,6 +50,7 @@ class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     cluster: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
     authority: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
     instance: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
+    formats: Formats | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.protocol_min > self.protocol:
