@@ -1,7 +1,8 @@
 """Real `roost` processes on the machines of a lab, each with a home and a machine id of its own."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,15 @@ class Lab:
         """Start a coordinator; it, and the join code that it shows."""
         program = self.begin(name, "start", *arguments)
         return program, str(program.until("join-code")["join_code"])
+
+    def deadline(self, seconds: float) -> Callable[[], None]:
+        """A function that fails once so many seconds are over."""
+        ends = time.monotonic() + seconds
+
+        def check() -> None:
+            assert time.monotonic() < ends, f"not within {seconds} s"
+
+        return check
 
     def close(self) -> None:
         for program in self.programs:

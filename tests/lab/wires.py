@@ -50,7 +50,12 @@ class Wires:
     def _place(self, name: str) -> str:
         return f"roost{self.number}{name}"
 
-    def _port(self, name: str) -> str:
+    def switch_prefix(self) -> tuple[str, ...]:
+        """The words that run a command where the bridge is."""
+        return ("ip", "netns", "exec", self._switch)
+
+    def port(self, name: str) -> str:
+        """The bridge's end of a machine's cable."""
         return f"r{self.number}{name}"[:15]
 
     def open(self) -> None:
@@ -63,7 +68,7 @@ class Wires:
 
     def add(self, name: str, number: int) -> None:
         """A machine with the address 10.77.0.<number>."""
-        place, port = self._place(name), self._port(name)
+        place, port = self._place(name), self.port(name)
         run("ip", "netns", "add", place)
         run("ip", "link", "add", port, "netns", self._switch, "type", "veth", "peer", "name", "eth0", "netns", place)
         self._inside("link", "set", port, "master", "br0")
@@ -86,7 +91,7 @@ class Wires:
 
     def link(self, name: str, *, up: bool) -> None:
         """Plug a machine's cable in or out, at the bridge."""
-        self._inside("link", "set", self._port(name), "up" if up else "down")
+        self._inside("link", "set", self.port(name), "up" if up else "down")
 
     def flood(self, *, multicast: bool, broadcast: bool) -> None:
         """Whether the bridge passes on what is for many, as some access points do not. Addresses are still resolved:
@@ -94,7 +99,7 @@ class Wires:
         for name in self.hosts:
             for what, on in (("mcast_flood", multicast), ("bcast_flood", broadcast)):
                 run(
-                    "ip", "netns", "exec", self._switch, "bridge", "link", "set", "dev", self._port(name), what,
+                    *self.switch_prefix(), "bridge", "link", "set", "dev", self.port(name), what,
                     "on" if on else "off",
                 )  # fmt: skip
         if not broadcast:

@@ -1,7 +1,7 @@
 """What every operation on checkpoints starts with: who is here, reached at once, and what they know, exchanged."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from roost.chunks.remote import RemoteChunkStore
@@ -60,6 +60,8 @@ class Peers:
     records: RecordSet
     remembered: Callable[[], Iterable[NodeId]] = tuple
     """Nodes that answered once: where the record set is lost, they bring it back."""
+    seek: Callable[[Collection[NodeId]], Awaitable[None]] | None = None
+    """Looks, for a moment, where members are that do not answer where they were."""
 
     def store(self, node: NodeId) -> RemoteChunkStore:
         """The chunk store of another node."""
@@ -78,18 +80,28 @@ class Peers:
         """Reach all storage members at once and exchange records with each.
 
         Who is slow gets 1 s of patience, then as much time, 5 s in all, as it takes until all but
-        `enough.losses` members have answered: a frozen machine does not hold up the rest.
+        `enough.losses` members have answered: a frozen machine does not hold up the rest. If too few have in the end,
+        the others are sought and dialled once more, for they may have moved.
         """
         reached: set[NodeId] = set()
         problems: dict[NodeId, RoostError] = {}
-        while todo := self._dialled() - reached - problems.keys():
-            await self._round(todo, enough.losses, reached, problems)
+        await self._rounds(enough.losses, reached, problems)
+        if self.seek is not None and len(reached) < max(1, len(self.view().storage) - enough.losses):
+            silent = {node for node, error in problems.items() if isinstance(error, Unreachable)}
+            await self.seek(silent)
+            for node in silent:
+                del problems[node]
+            await self._rounds(enough.losses, reached, problems)
         storage = {m.node_id for m in self.view().storage}
         return Survey(
             self.view(),
             frozenset(reached & storage),
             {node: error for node, error in problems.items() if node in storage or not storage},
         )
+
+    async def _rounds(self, losses: int, reached: set[NodeId], problems: dict[NodeId, RoostError]) -> None:
+        while todo := self._dialled() - reached - problems.keys():
+            await self._round(todo, losses, reached, problems)
 
     def _dialled(self) -> set[NodeId]:
         """The storage members, and the remembered nodes of which no record is known (more may be known after them)."""

@@ -3,10 +3,11 @@
 Data moves straight between this process and the nodes; no coordinator need run.
 """
 
+import asyncio
 import contextlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from roost.checkpoints.steward import Steward
 from roost.checkpoints.store import StoreRequest, store
 from roost.checkpoints.target import Target
 from roost.checkpoints.undelete import undelete
+from roost.client.discovering import finder_of, seek
 from roost.client.members import drain, forget
 from roost.client.overview import node_rows, repair_result, status_of
 from roost.client.removal import remove_versions
@@ -49,7 +51,7 @@ from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy, health_of
 from roost.core.errors import DiskFault, NotFound, UsageError
-from roost.core.ids import CheckpointName, parse_checkpoint_name, split_reference
+from roost.core.ids import CheckpointName, NodeId, parse_checkpoint_name, split_reference
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
 from roost.security.identity import Identity
@@ -76,7 +78,15 @@ class AsyncCluster:
         runtime = SystemRuntime()
         disk = PosixDisk(home.root)
         identity = await runtime.in_thread(Identity.load, disk)
-        session = await open_session(runtime, member_network(runtime, identity), disk, identity, home.catalogue)
+        finder = finder_of(runtime, settings, cluster=identity.cluster_hash)
+
+        async def look_for(nodes: Collection[NodeId]) -> None:
+            await asyncio.gather(session.meet_static(settings.discovery.peers), seek(runtime, finder, nodes))
+
+        session = await open_session(
+            runtime, member_network(runtime, identity), disk, identity, home.catalogue, sighted=finder.addresses,
+            seek=look_for,
+        )  # fmt: skip
         if not session.membership.view.storage:
             await session.meet_static(settings.discovery.peers)
         return cls(session, settings, home=home)

@@ -5,7 +5,7 @@ nothing here is proved, but for the addresses that answered as members of our ow
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from roost.client.session import hello_of, member_network
@@ -27,6 +27,7 @@ from roost.settings.schema import Settings
 
 LOOK_S = 3.0
 SETTLE_S = 1.0
+SEEK_S = 2.5
 TRY_LIMIT_S = 2.0
 TRIED_AT_ONCE = 16
 REMEMBERED_MAX = 64
@@ -133,6 +134,22 @@ async def look_around(
         finder.states(),
         frozenset(interface.host for interface in finder.interfaces),
     )
+
+
+async def seek(runtime: Runtime, finder: Finder, nodes: Collection[NodeId]) -> None:
+    """Look until each of these members is in sight, for 2.5 s at most; what is seen stays in the finder."""
+    if finder.off:
+        return
+    news = asyncio.Event()
+    finder.found = lambda sighting: news.set()
+    async with finder.running():
+        try:
+            async with runtime.timeout(SEEK_S):
+                while not all(finder.addresses(node) for node in nodes):
+                    news.clear()
+                    await news.wait()
+        except TimeoutError:
+            return
 
 
 async def try_addresses(

@@ -3,7 +3,7 @@
 The coordinator, the command line and programs all stand on one; only where its parts come from differs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,9 +106,10 @@ class Session:
 async def open_session(
     runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None, *,
     instance: bytes = b"", contacts: Contacts | None = None, sighted: Sighted = unsighted,
+    seek: Callable[[Collection[NodeId]], Awaitable[None]] | None = None,
 ) -> Session:  # fmt: skip
     """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet. `instance` and
-    `contacts` are of a process that serves."""
+    `contacts` are of a process that serves; `sighted` and `seek` tell where members are that moved."""
     membership = Membership(identity.authority)
     records = Catalogue(catalogue, runtime, check=membership.check, added=membership.learn)
     await records.open()
@@ -123,5 +124,5 @@ async def open_session(
         refuse=lambda peer: membership.refuse_revoked(peer.fingerprint),
         contacts=contacts,
     )
-    peers = Peers(runtime, links, lambda: membership.view, records, remembered.nodes)
+    peers = Peers(runtime, links, lambda: membership.view, records, remembered.nodes, seek)
     return Session(runtime, network, identity, membership, records, remembered, links, peers)

@@ -21,7 +21,8 @@ from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
 BULK_LINKS_MAX = 4
 DIAL_ATTEMPTS = 3
 REFUSAL_S = 1.0
-"""After a failed dial a peer is not dialled again for this long: whoever asks meanwhile gets the same error at once."""
+"""After a failed dial a peer is not dialled again for this long, unless another address of it is known by then: whoever
+asks meanwhile gets the same error at once."""
 
 stamina.instrumentation.set_on_retry_hooks([])
 
@@ -39,6 +40,7 @@ class _PeerLinks:
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BULK_LINKS_MAX))
     refused: RoostError | None = None
     refused_at: float = 0.0
+    refused_by: frozenset[Address] = frozenset()
     worked: Address | None = None
 
 
@@ -155,7 +157,8 @@ class Links:
 
     async def _dial(self, node: NodeId, peer: _PeerLinks, *, exclusive: bool) -> Link:
         """A new link, by the first address that answers as `node`; all are tried, with backoff, a few times."""
-        if peer.refused is not None and self._runtime.now() - peer.refused_at < REFUSAL_S:
+        lately = self._runtime.now() - peer.refused_at < REFUSAL_S
+        if peer.refused is not None and lately and peer.refused_by.issuperset(self._resolve(node)):
             raise peer.refused
         try:
             async for attempt in stamina.retry_context(
@@ -172,6 +175,7 @@ class Links:
                     return link
         except RoostError as error:
             peer.refused, peer.refused_at = error, self._runtime.now()
+            peer.refused_by = frozenset(self._resolve(node))
             raise
         raise AssertionError("the last attempt either returns or raises")
 

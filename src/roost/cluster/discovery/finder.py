@@ -69,6 +69,11 @@ class Finder:
             self._begun_at.clear()
             self._changed.set()
 
+    @property
+    def off(self) -> bool:
+        """Whether there is no way to look by."""
+        return not any(self._wanted.values())
+
     def addresses(self, node: NodeId) -> list[Address]:
         """Where a node of the cluster was seen lately, the newest first."""
         return self.sightings.addresses(node, now=self._runtime.now())
