@@ -14,7 +14,7 @@ from roost.core.cluster import Address
 from roost.core.errors import Failed, NotFound, UsageError
 from roost.settings.load import find_file, load, parse
 from roost.settings.paths import Home
-from roost.settings.schema import KEYS, Settings, WatchFolder, default_settings
+from roost.settings.schema import KEYS, Discovery, Settings, WatchFolder, default_settings
 
 FILE = Path("/etc/somewhere/roost.yaml")
 
@@ -197,8 +197,6 @@ def test_the_line_is_the_right_one() -> None:
         "limit: {up: 1MiB}",
         "limit: {down: 1}",
         "api: {listen: '0.0.0.0:7480'}",
-        "discovery: {mdns: false}",
-        "discovery: {broadcast: no}",
         "alerts: {email: {smtp: 'mail:25'}}",
         "alerts: {email: {from: a@b}}",
         "alerts: {email: {to: [a@b]}}",
@@ -209,9 +207,14 @@ def test_what_is_not_built_is_refused(text: str) -> None:
 
 
 def test_what_is_not_built_is_taken_at_its_default_however_written() -> None:
-    assert settings_of("retention: {undelete: 168h}\nscrub: {rate: 10240KiB}\ndiscovery: {mdns: on}") == (
+    assert settings_of("retention: {keep_last: 0}\nlimit: {up: 0KiB}\napi: {listen: '127.0.0.1:7480'}") == (
         default_settings()
     )
+
+
+def test_each_way_of_discovery_can_be_switched_off() -> None:
+    assert settings_of("discovery: {mdns: off}").discovery == Discovery(mdns=False, broadcast=True, peers=())
+    assert settings_of("discovery: {broadcast: no}").discovery == Discovery(mdns=True, broadcast=False, peers=())
 
 
 def test_aliases_that_explode_or_bite_their_tail_do_no_harm() -> None:
