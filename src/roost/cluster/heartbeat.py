@@ -17,7 +17,7 @@ TRIES_IN_SILENCE = 8
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How often, in seconds. A member that was not heard of for `quiet_s`, or did not say for `news_s` how it is, is
-    pinged in the next turn (one every `every_s`, `at_once` members a turn). It is suspect after `suspect_s`, down after
+    pinged in the next turn (one every `every_s`, `at_once` members a turn, and half as many that are silent). It is suspect after `suspect_s`, down after
     `down_s`, and once it is down it is pinged at least every `down_every_s`."""
 
     every_s: float = 2.0
@@ -74,19 +74,34 @@ class Heartbeats:
         return {node: self._seen(node, now, tour) for node in self._since}
 
     def due(self, view: View, now: float, *, asking: Collection[NodeId] = ()) -> list[NodeId]:
-        """Whom to ping now, at most `at_once` (`asking` included: those whose ping is under way). Those that are not
-        down come first, the longest unheard before the others."""
+        """Whom to ping now. `asking` are those whose ping is under way; with them, at most `at_once` that are heard,
+        and half as many that are silent, those that are down last; of each kind the longest unheard first.
+
+        The ping of one that is lost holds its place for as long as a dial takes, and a place that the lost hold must
+        not be one that the living need.
+        """
         self._watch(view, now)
         tour = self._tour_s(len(self._since))
-        waiting = []
+        heard: list[tuple[bool, float, NodeId]] = []
+        silent: list[tuple[bool, float, NodeId]] = []
         for node in self._since.keys() - set(asking):
             seen = self._seen(node, now, tour)
             if self._is_due(node, seen, now):
-                waiting.append((seen.state is NodeState.DOWN, -self._silence(node, now), node))
-        chosen = [node for _, _, node in sorted(waiting)[: max(0, self._rhythm.at_once - len(asking))]]
+                order = seen.state is NodeState.DOWN, -self._silence(node, now), node
+                (silent if self._is_silent(node, now, tour) else heard).append(order)
+        held = sum(node not in self._since or self._is_silent(node, now, tour) for node in asking)
+        places = max(0, self._rhythm.at_once - (len(asking) - held))
+        silent_places = max(0, self._rhythm.at_once // 2 - held)
+        chosen = [node for _, _, node in (*sorted(heard)[:places], *sorted(silent)[:silent_places])]
         for node in chosen:
             self._asked[node] = now
         return chosen
+
+    def _is_silent(self, node: NodeId, now: float, tour_s: float) -> bool:
+        """Whether a ping may be in vain: the last one was not answered soon, or the node is unheard for long."""
+        heard, asked = self._heard.get(node, self._since[node]), self._asked.get(node)
+        unanswered = asked is not None and asked > heard and now - asked >= self._rhythm.quiet_s
+        return unanswered or now - heard >= self._rhythm.suspect_s + tour_s
 
     def _is_due(self, node: NodeId, seen: Seen, now: float) -> bool:
         silence = self._silence(node, now)
