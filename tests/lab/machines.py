@@ -1,6 +1,7 @@
 """Real `roost` processes on the machines of a lab, each with a home and a machine id of its own."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.processes import Answer, Program
+from lab.terminal import Terminal
 from lab.wires import Wires
 
 CONFIG = """\
@@ -26,6 +28,7 @@ class Lab:
     root: Path
     wires: Wires
     programs: list[Program] = field(default_factory=list)
+    terminals: list[Terminal] = field(default_factory=list)
 
     def config(self, name: str, *, cluster: str = "test", more: str = "") -> None:
         """The settings of a machine."""
@@ -38,18 +41,30 @@ class Lab:
 
     def begin(self, name: str, *arguments: object) -> Program:
         """Start a command on a machine."""
+        folder, environment, options = self._place(name)
+        program = Program(
+            [*map(str, arguments), *options, "--json"], environment, folder, folder / f"errors-{len(self.programs)}",
+            self.wires.prefix(name),
+        )  # fmt: skip
+        self.programs.append(program)
+        return program
+
+    def sit_at(self, name: str, *arguments: object) -> Terminal:
+        """Start a command on a terminal of a machine."""
+        folder, environment, options = self._place(name)
+        command = [*self.wires.prefix(name), sys.executable, "-m", "roost", *map(str, arguments), *options]
+        terminal = Terminal(command, environment={**environment, "TERM": "xterm"}, directory=folder)
+        self.terminals.append(terminal)
+        return terminal
+
+    def _place(self, name: str) -> tuple[Path, dict[str, str], list[str]]:
+        """The folder, the environment, and the options of all commands of a machine."""
         folder = self.root / name
         if not (folder / "roost.yaml").exists():
             self.config(name)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
         environment["ROOST_MACHINE"] = f"{1 + list(self.wires.hosts).index(name):032x}"
-        options = ["--home", str(self.home(name)), "--config", str(folder / "roost.yaml"), "--json"]
-        program = Program(
-            [*map(str, arguments), *options], environment, folder, folder / f"errors-{len(self.programs)}",
-            self.wires.prefix(name),
-        )  # fmt: skip
-        self.programs.append(program)
-        return program
+        return folder, environment, ["--home", str(self.home(name)), "--config", str(folder / "roost.yaml")]
 
     def cli(self, name: str, *arguments: object, timeout_s: float = 60) -> Answer:
         """Run a command on a machine to its end."""
@@ -76,6 +91,8 @@ class Lab:
         return check
 
     def close(self) -> None:
+        for terminal in self.terminals:
+            terminal.close()
         for program in self.programs:
             program.handle.kill()
             program.handle.close()
