@@ -45,7 +45,7 @@ class Census:
     held: dict[NodeId, Held] = field(default_factory=dict)
     away: Away = field(default_factory=Away)
     problems: dict[NodeId, RoostError] = field(default_factory=dict)
-    _urgency: dict[ObjectId, tuple[Work, int, ObjectId]] = field(default_factory=dict)
+    _urgency: dict[ObjectId, tuple[bool, Work, int, ObjectId]] = field(default_factory=dict)
 
     def count(self, wanted: dict[ObjectId, Wanted], holders: dict[ObjectId, set[NodeId]], ground: Ground) -> None:
         """Take in one slice."""
@@ -59,7 +59,7 @@ class Census:
             if work is not None:
                 self.needs[object_id] = want.need
                 self.holders[object_id] = frozenset(nodes)
-                self._urgency[object_id] = (work, len(ground.machines(nodes)), object_id)
+                self._urgency[object_id] = (want.need.removed, work, len(ground.machines(nodes)), object_id)
         if len(self.needs) > KEPT_MAX:
             self._leave_out()
 
@@ -73,7 +73,7 @@ class Census:
     def _leave_out(self) -> None:
         urgent = {key[-1] for key in heapq.nsmallest(KEPT_MAX, self._urgency.values())}
         for object_id in self._urgency.keys() - urgent:
-            self.left_out[self._urgency.pop(object_id)[0]] += 1
+            self.left_out[self._urgency.pop(object_id)[1]] += 1
             del self.needs[object_id], self.holders[object_id]
 
 

@@ -1,7 +1,8 @@
 """Draining empties a node: what it keeps is copied to others, and when everything is, it leaves.
 
 The steward copies; here it is decided whether the node may leave, by asking everybody now: all that it holds and
-something live names must be on as many machines as asked among those that stay, are well, and have all records.
+something names that is live, or was removed and can be brought back, must be on as many machines as asked among those
+that stay, are well, and have all records.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.delivery import ask_all_have
 from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.peers import Peers
+from roost.checkpoints.recoverable import can_come_back
 from roost.checkpoints.repair import Ground
 from roost.cluster.exchange import Exchanged, exchange
 from roost.codec.records import Standing, decode_record, encode_record
@@ -28,7 +30,7 @@ STAYS = "it is not being drained any more"
 
 @dataclass(frozen=True, slots=True)
 class Emptying:
-    """How far a node that is being drained is: `objects` are on it that something live names, `left` of them, of
+    """How far a node that is being drained is: `objects` are on it that are needed, `left` of them, of
     `bytes_left` in all, are not kept by enough others; `why` it cannot leave now, empty when it has left."""
 
     node: NodeId
@@ -91,7 +93,8 @@ async def try_to_leave(
             return SILENT
     met = await _meet_all(peers, ground.able & set(reached))
     keepers = met.ready
-    await inventory.refresh(peers.view())
+    removed = await can_come_back(peers, catalogue, reached)
+    await inventory.refresh(peers.view(), removed=removed)
     if own.lacking or met.lacking or inventory.unreadable:
         return UNREADABLE
     most = max((version.redundancy.copies for version in inventory.versions), default=0)

@@ -1,4 +1,5 @@
-"""The inventory: which objects the live versions need and where they belong, small enough to be kept in memory.
+"""The inventory: which objects the live versions need and where they belong, small enough to be kept in memory; while
+nodes are emptied, also what was removed and can be brought back.
 
 A manifest is decoded once and then stands here as the ids and lengths of its objects, some 40 bytes each. What is asked
 of it comes in slices of the space of ids, so that whoever looks at everything needs memory for one slice at a time.
@@ -7,7 +8,7 @@ of it comes in slices of the space of ids, so that whoever looks at everything n
 import itertools
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from roost.checkpoints.catalogue import Catalogue, Listed
@@ -16,7 +17,7 @@ from roost.checkpoints.repair import Need
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
 from roost.core.cluster import View
-from roost.core.errors import Damaged, NotFound
+from roost.core.errors import Damaged, DiskFault, NotFound
 from roost.core.ids import DIGEST_BYTES, NodeId, ObjectId, RecordId
 from roost.core.runtime import Runtime
 
@@ -29,7 +30,7 @@ _PREFIXES = 1 << (8 * _PREFIX_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An object that something live names: what it needs, and the nodes where it belongs."""
+    """An object that something names: what it needs, and the nodes where it belongs (of what was removed: none)."""
 
     need: Need
     home: tuple[NodeId, ...]
@@ -45,7 +46,7 @@ class Slice:
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One live version: the ids of its distinct objects, sorted and joined, with their bytes at rest, and for each the
+    """One version: the ids of its distinct objects, sorted and joined, with their bytes at rest, and for each the
     numbers of the nodes where it belongs."""
 
     listed: Listed
@@ -74,43 +75,55 @@ class Version:
 
 class Inventory:
     """What the live versions of a catalogue need, as of the last `refresh`. `unreadable` are the versions whose
-    manifests are damaged here and not back yet: what they need is not known."""
+    manifests cannot be read here now: what they need is not known."""
 
     def __init__(self, catalogue: Catalogue, runtime: Runtime) -> None:
         self._catalogue = catalogue
         self._runtime = runtime
         self._versions: dict[RecordId, Version] = {}
+        self._removed: dict[RecordId, Version] = {}
+        self._machines = 0
         self._view_digest = b""
         self._keepers: tuple[NodeId, ...] = ()
         self.unreadable = 0
 
     @property
     def versions(self) -> Sequence[Version]:
+        """The live ones."""
         return tuple(self._versions.values())
 
     @property
     def manifests(self) -> frozenset[RecordId]:
-        return frozenset(self._versions)
+        """Of all versions that count."""
+        return frozenset(self._versions.keys() | self._removed.keys())
 
-    async def refresh(self, view: View) -> None:
-        """Learn what is live now, and where everything belongs in `view`. Only what is new costs anything."""
+    async def refresh(self, view: View, *, removed: Collection[RecordId] = ()) -> None:
+        """Learn what is live now, and where everything belongs in `view`; the `removed` versions count too. Only what
+        is new costs anything."""
+        known = self._versions | self._removed
+        self.unreadable = 0
+        self._versions = await self._learn(await self._catalogue.list(), known)
+        gone = await self._catalogue.list(removed=True) if removed else []
+        self._removed = await self._learn([listed for listed in gone if listed.manifest in removed], known)
+        await self._find_homes(view)
+
+    async def _learn(self, listing: Iterable[Listed], known: Mapping[RecordId, Version]) -> dict[RecordId, Version]:
         versions: dict[RecordId, Version] = {}
-        unreadable = 0
-        for listed in await self._catalogue.list():
-            version = self._versions.get(listed.manifest)
+        for listed in listing:
+            version = known.get(listed.manifest)
             if version is None:
                 try:
                     manifest = await self._catalogue.manifest(listed.manifest)
-                except (Damaged, NotFound):
-                    unreadable += 1
+                except (Damaged, NotFound, DiskFault):
+                    self.unreadable += 1
                     continue
                 version = await self._runtime.in_thread(_compact, listed, manifest)
             version.listed = listed
             versions[listed.manifest] = version
-        self._versions, self.unreadable = versions, unreadable
-        await self._find_homes(view)
+        return versions
 
     async def _find_homes(self, view: View) -> None:
+        self._machines = len({view.domain_of(member.node_id) for member in view.keepers})
         digest = view_digest(view)
         if digest != self._view_digest:
             self._view_digest = digest
@@ -130,12 +143,14 @@ class Inventory:
 
     def slices(self) -> Iterator[Slice]:
         """The slices that together are everything."""
-        count = min(_PREFIXES, 1 + sum(map(len, self._versions.values())) // SLICE_IDS)
+        everything = itertools.chain(self._versions.values(), self._removed.values())
+        count = min(_PREFIXES, 1 + sum(map(len, everything)) // SLICE_IDS)
         bounds = [number * _PREFIXES // count for number in range(count + 1)]
         return (Slice(begin, end) for begin, end in itertools.pairwise(bounds))
 
     def wanted(self, part: Slice) -> dict[ObjectId, Wanted]:
-        """Each object of a slice that is named by any version, with the most copies that any of them asks for."""
+        """Each object of a slice that is named by any version, with the most copies that any of them asks for. What
+        was removed asks for no more than there are machines to keep it, so that it keeps no node that could leave."""
         found: dict[ObjectId, Wanted] = {}
         for version in self._versions.values():
             assert version.homes is not None
@@ -148,6 +163,13 @@ class Inventory:
                     numbers = version.homes[place * each : (place + 1) * each]
                     home = tuple(self._keepers[number] for number in numbers)
                     found[object_id] = Wanted(Need(copies, version.sizes[place]), home)
+        live = set(found)
+        for version in self._removed.values():
+            copies = max(1, min(version.redundancy.copies, self._machines))
+            for place in version.places(part):
+                object_id = version.id(place)
+                if object_id not in live and (object_id not in found or found[object_id].need.copies < copies):
+                    found[object_id] = Wanted(Need(copies, version.sizes[place], removed=True), ())
         return found
 
 

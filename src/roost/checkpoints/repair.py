@@ -20,10 +20,12 @@ from roost.core.ids import NodeId, ObjectId
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """An object that something live names: on how many machines it belongs, and its bytes at rest."""
+    """An object that something names: on how many machines it belongs, and its bytes at rest. What only `removed`
+    versions name is left as it is, but taken along when nodes are emptied."""
 
     copies: int
     bytes: int
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class Ground:
     def work(self, need: Need, nodes: Collection[NodeId], home: Iterable[NodeId]) -> Work | None:
         """What is to do for an object that is on `nodes` and belongs on `home`; None when nothing is."""
         kept = self.kept(nodes)
+        if need.removed:
+            return Work.LEAVING if len(kept) < need.copies and not self.keeping.issuperset(nodes) else None
         if len(kept) < need.copies:
             return Work.SHORT if len(self.machines(nodes)) < need.copies else Work.LEAVING
         return Work.HOME if any(self.lacks(node, kept) for node in home) else None
@@ -172,18 +176,20 @@ class _Drawing:
         self.copies: list[Copy] = []
         self.waiting: list[Waiting] = []
 
-    def order(self, object_id: ObjectId, need: Need) -> tuple[bool, int, int, ObjectId]:
-        """The most endangered first; those that have enough, but not where they may stay, after all that have not."""
+    def order(self, object_id: ObjectId, need: Need) -> tuple[bool, bool, int, int, ObjectId]:
+        """The most endangered first; those that have enough, but not where they may stay, after all that have not; and
+        what was removed last of all."""
         held = self._held(object_id)
         had = len(self._ground.machines(held))
-        return had >= need.copies, had, len(self._ground.kept(held)), object_id
+        return need.removed, had >= need.copies, had, len(self._ground.kept(held)), object_id
 
     def restore(self, object_id: ObjectId, need: Need) -> None:
         """Bring an object up to the good copies that it needs, or say why not."""
         held = self._held(object_id)
         had, taken = len(self._ground.machines(held)), self._ground.kept(held)
         missing = need.copies - len(taken)
-        if missing <= 0:
+        work = self._ground.work(need, held, ())
+        if work is None:
             return
         if not held:
             self.waiting.append(Waiting(object_id, 0, NOBODY))
@@ -194,8 +200,8 @@ class _Drawing:
         if not missing:
             self.waiting.append(Waiting(object_id, had, GRACE))
             return
-        short = had < need.copies
-        reason = f"on {had} of {need.copies} machines" if short else self._why_leaving(held)
+        short = f"on {had} of {need.copies} machines"
+        reason = short if work is Work.SHORT else self._why_leaving(held, removed=need.removed)
         obstacles: set[str] = set()
         for target in order:
             if not missing:
@@ -206,7 +212,7 @@ class _Drawing:
             if source is None:
                 obstacles.add(obstacle)
                 continue
-            self._add(object_id, need, source, target, had, reason, Work.SHORT if short else Work.LEAVING)
+            self._add(object_id, need, source, target, had, reason, work)
             taken.add(self._ground.machine(target))
             missing -= 1
         if missing:
@@ -263,11 +269,12 @@ class _Drawing:
         self._load[source] = self._load.get(source, 0) + need.bytes
         self.copies.append(Copy(object_id, source, target, need.bytes, had, reason, work))
 
-    def _why_leaving(self, held: Iterable[NodeId]) -> str:
+    def _why_leaving(self, held: Iterable[NodeId], *, removed: bool) -> str:
         node = next(node for node in held if node not in self._ground.keeping)
+        what = "removed, but can be brought back; " if removed else ""
         if node in self._seen.troubled:
-            return f"on {self._name(node)}, which is not well: {self._seen.troubled[node]}"
-        return f"on {self._name(node)}, which is being emptied"
+            return f"{what}on {self._name(node)}, which is not well: {self._seen.troubled[node]}"
+        return f"{what}on {self._name(node)}, which is being emptied"
 
     def _name(self, node: NodeId) -> str:
         member = self._view.member(node)

@@ -16,6 +16,7 @@ from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.memory import Memory
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
+from roost.checkpoints.recoverable import can_come_back
 from roost.checkpoints.repair import NO_ROOM, NOBODY, Copy, Ground, Observed, Plan, Work, plan
 from roost.core.checkpoint import Health, Redundancy, health_of
 from roost.core.cluster import View
@@ -210,7 +211,11 @@ class Steward:
         members = {member.node_id for member in survey.view.storage}
         running_s = {node: pong.running_s for node, pong in pongs.items()}
         self._memory.note_times(survey.problems, running_s, members, now)
-        await self._inventory.refresh(survey.view)
+        draining = any(member.draining for member in survey.view.storage)
+        removed = await can_come_back(self.peers, self.catalogue, pongs) if draining else ()
+        await self._inventory.refresh(survey.view, removed=removed)
+        if self._inventory.unreadable:
+            progress.note(f"the records of {self._inventory.unreadable:,} versions cannot be read here now")
         troubled = {node: pong.trouble for node, pong in pongs.items() if pong.trouble}
         damaged = {node: pong.damaged_total for node, pong in pongs.items()}
         return survey, _Facts(survey.view, survey.reached, troubled, damaged, self._inventory.manifests)

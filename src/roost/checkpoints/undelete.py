@@ -137,6 +137,14 @@ class _Undeleting:
                 f"{what} cannot be brought back now: {some} are on no node that answers",
                 hint=f"bring {names} back, and try again",
             )
+        hint = f"store it again, if its source is still there: {self._listed.source}"
+        if self._survey.view.left:
+            names = ", ".join(sorted(member.name for member in self._survey.view.left))
+            return NotFound(
+                f"{what} cannot be brought back: {some} are on no node any more, be it that they were collected, or "
+                f"that nodes left with them ({names} left)",
+                hint=f"{hint}; or bring one that left back, on its machine: roost join TOKEN",
+            )
         kept_s = (self._listed.kept_until or 0) - (self._listed.removed_at or 0)
         kept = (
             f"it was kept for {format_duration(kept_s)} of the nodes' running time"
@@ -145,5 +153,5 @@ class _Undeleting:
         )
         return NotFound(
             f"{what} is gone, too late to bring it back: {some} were collected ({kept})",
-            hint=f"store it again, if its source is still there: {self._listed.source}",
+            hint=hint,
         )

@@ -6,10 +6,24 @@ from dataclasses import replace
 
 import pytest
 
-from checkpoint_kits import NAME, THREE, TWO, UNIT, Kit, member, node_id, noise, path_of, simulate, write_file
+from checkpoint_kits import (
+    NAME,
+    THREE,
+    TWO,
+    UNIT,
+    Kit,
+    member,
+    node_id,
+    noise,
+    path_of,
+    simulate,
+    start_node,
+    write_file,
+)
 from record_specimens import broken, manifest
 from record_specimens import file as file_entry
 from roost.checkpoints import steward as steward_module
+from roost.checkpoints.catalogue import Listed
 from roost.checkpoints.commit import commit_handler
 from roost.checkpoints.drain import LACKING, SILENT, STAYS, TOO_FEW, UNREADABLE, set_standing, try_to_leave
 from roost.checkpoints.inventory import Inventory
@@ -18,15 +32,15 @@ from roost.checkpoints.remove import remove
 from roost.checkpoints.repair import FULL, NO_ROOM, Ground, Observed, Work
 from roost.checkpoints.steward import LOOK_EVERY_S, Mended, Steward
 from roost.checkpoints.undelete import undelete
-from roost.codec.manifest import Chunk
+from roost.codec.manifest import Chunk, Manifest
 from roost.codec.records import Standing, decode_record, encode_record, record_id
 from roost.core.cluster import View
-from roost.core.errors import DiskFault
+from roost.core.errors import DiskFault, NotFound
 from roost.core.ids import CheckpointName, ObjectId
 from roost.core.ids import object_id as object_id_of
 from roost.net.body import Body
 from roost.net.server import Call, Reply
-from roost.wire.messages import Commit, GetRecord, PutRecord
+from roost.wire.messages import Ages, Commit, GetAges, GetRecord, PutRecord
 
 CHUNK = 2 * UNIT
 TREE = {f"{number}.bin": noise(CHUNK, seed=number) for number in range(12)}
@@ -229,6 +243,112 @@ def test_while_a_manifest_cannot_be_read_nobody_leaves() -> None:
         assert await leaves(kit, 3) == "", "the record came back from the others"
 
     simulate(scenario)
+
+
+def gone(kit: Kit, *numbers: int) -> None:
+    """These nodes have left, and ended."""
+    ids = {node_id(number) for number in numbers}
+    here = tuple(m for m in kit.view.members if m.node_id not in ids)
+    left = tuple(m for m in kit.view.members if m.node_id in ids)
+    kit.views.append(View(here, (*kit.view.left, *left)))
+    kit.crash(*numbers)
+
+
+async def remove_newest(kit: Kit, *, keep_s: int = 1000) -> tuple[Listed, Manifest]:
+    listed, (_, manifest) = await kit.catalogue.find(NAME, None), await kit.newest()
+    await remove(kit.peers, kit.catalogue, await kit.survey(), [(listed, manifest)], keep_s=keep_s)
+    return await kit.catalogue.find_removed(NAME, listed.version), manifest
+
+
+def ages(kit: Kit, seconds: int) -> None:
+    """The nodes have known every tombstone for so long; the first says so, the second nonsense, the others nothing."""
+
+    async def tell(call: Call) -> Reply:
+        assert isinstance(call.request, GetAges)
+        return Reply(Ages([seconds] * (len(call.request.ids) // 32)))
+
+    async def nonsense(call: Call) -> Reply:
+        return Reply(Ages([10**6] * 3))
+
+    kit.nodes[1].handlers[GetAges], kit.nodes[2].handlers[GetAges] = tell, nonsense
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_was_removed_can_be_brought_back_though_all_that_held_it_are_drained(*, together: bool) -> None:
+    async def scenario(kit: Kit) -> None:
+        kit.crash(3, 4)
+        await kit.store(TREE)
+        for number in (3, 4):
+            kit.nodes[number] = await start_node(kit.world, kit.runtime, number, kit.nodes[number].disk)
+        await asyncio.sleep(120)  # until they are dialled again
+        listed, manifest = await remove_newest(kit)
+        await kit.store({"new": noise(UNIT, seed=90)}, name=CheckpointName("other"), at="new")
+        assert all(kit.holders(object_id) == {1, 2} for object_id in manifest.objects())
+        ages(kit, 999)
+        for numbers in ((1, 2),) if together else ((1,), (2,)):
+            drain(kit, *numbers)
+            mended = await look(kit)
+            assert set(mended.left) == {node_id(number) for number in numbers}
+            gone(kit, *numbers)
+        done = await undelete(kit.peers, kit.catalogue, await kit.survey(), listed, manifest, Progress())
+        assert (done.copies, done.degraded, set(done.nodes)) == (2, False, {node_id(3), node_id(4)})
+        await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+
+    simulate(scenario, seconds_max=5000)
+
+
+@pytest.mark.parametrize(("age_s", "keep_s"), [(1000, 1000), (0, 0)])
+def test_what_cannot_be_brought_back_is_left_behind_and_nobody_claims_that_it_was_collected(
+    age_s: int, keep_s: int
+) -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        listed, manifest = await remove_newest(kit, keep_s=keep_s)
+        ages(kit, age_s)
+        drain(kit, 3, 4)
+        mended = await look(kit)
+        assert (set(mended.left), mended.copies) == ({node_id(3), node_id(4)}, 0)
+        gone(kit, 3, 4)
+        with pytest.raises(NotFound, match=r"or that nodes left with them \(node-3, node-4 left\)") as caught:
+            await undelete(kit.peers, kit.catalogue, await kit.survey(), listed, manifest, Progress())
+        assert "roost join" in caught.value.hint
+
+    simulate(scenario)
+
+
+def test_what_was_removed_comes_last_and_only_off_the_nodes_that_are_emptied() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        _, removed = await remove_newest(kit)
+        await kit.store({str(n): noise(CHUNK, seed=n) for n in range(50, 62)}, name=CheckpointName("b"), at="b")
+        steward = Steward(kit.peers, kit.catalogue, grace_s=600.0, rate=0)
+        assert not (await steward.look(Progress(), at_once=True, dry_run=True)).plan.copies
+        drain(kit, 3)
+        plan = (await steward.look(Progress(), at_once=True, dry_run=True)).plan
+        assert {copy.object_id.hex() for copy in plan.copies} == kit.nodes[3].objects()
+        late = [copy.object_id in removed.objects() for copy in plan.copies]
+        assert late == sorted(late)
+        assert {late[0], late[-1]} == {False, True}
+        assert all(("removed, but" in copy.reason) == is_late for copy, is_late in zip(plan.copies, late, strict=True))
+
+    simulate(scenario)
+
+
+def test_what_was_removed_keeps_no_node_though_fewer_machines_than_its_copies_are_left() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE, redundancy=THREE)
+        _, manifest = await remove_newest(kit)
+        for number in (3, 2):
+            drain(kit, number)
+            assert (await look(kit)).left == (node_id(number),)
+            gone(kit, number)
+        assert all(1 in kit.holders(object_id) for object_id in manifest.objects())
+        drain(kit, 1)
+        mended = await look(kit)
+        assert ([emptying.why for emptying in mended.emptying], mended.left) == ([NO_ROOM], ())
+
+    simulate(scenario, nodes=3)
 
 
 async def plant(kit: Kit, number: int, data: bytes) -> None:
