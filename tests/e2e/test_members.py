@@ -149,6 +149,38 @@ def test_fault_05_damage_found_while_gathering_is_repaired_and_counted(whole: Cl
     chunks = whole.done("show", "run/damaged")["chunks"]
     assert whole.coordinator is not None
     whole.coordinator.handle.freeze()  # so that it is not the steward who repairs
+def test_a_dry_run_of_a_repair_tells_what_it_would_copy_and_why_and_copies_nothing(
+    whole: Cluster, tmp_path: Path
+) -> None:
+    path = store(whole, tmp_path, name="run/planned", seed=8)
+    assert whole.coordinator is not None
+    victim = busiest(whole)
+    wanted = {chunk["id"] for chunk in whole.done("show", "run/planned")["chunks"]}
+    whole.coordinator.handle.freeze()  # so that it is not the steward who repairs
+    try:
+        victim.handle.kill()
+        before = {node.name: set(node.chunks) for node in whole.nodes.values()}
+        lost = wanted & before[victim.name]
+        answer = whole.cli("repair", "--dry-run")
+        assert {node.name: set(node.chunks) for node in whole.nodes.values()} == before
+    finally:
+        whole.coordinator.handle.resume()
+    assert answer.code == 3, answer
+    planned = answer.result
+    assert (planned["dry_run"], planned["copies"], planned["bytes"]) == (True, 0, 0)
+    rows = {row["id"]: row for row in planned["plan"]}
+    assert lost
+    assert lost <= rows.keys()
+    assert planned["short"] == len(rows)
+    for chunk, row in rows.items():
+        assert (row["reason"], row["work"]) == ("on 1 of 2 machines", "short")
+        assert chunk in before[row["source"]]
+        assert chunk not in before[row["target"]]
+        assert victim.name not in (row["source"], row["target"])
+    whole.restart(victim)
+    assert trees.tree_of(whole.gathered("run/planned")) == trees.tree_of(path)
+
+
     for chunk in chunks:
         copies = whole.copies(chunk["id"])
         flip(copies[sorted(copies)[0]], offset=chunk["bytes"] // 2)

@@ -15,6 +15,8 @@ from roost.settings.units import readable_size
 
 ANSWER_LIMIT_S = 2.0
 GIVEN_NAMES_MAX = 4
+NOT_REACHED = "it was not reached"
+EMPTIED = "it is being emptied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,13 @@ async def why_nowhere(
     """The error that ends `what` ("the store") when no node is left that takes a copy; NoSpace tells what is missing
     for the objects in `sizes` and `more` bytes."""
     chooser = delivery.chooser
-    others = {node: why for node, why in chooser.failed.items() if node not in chooser.full}
+    others = {m.node_id: NOT_REACHED for m in chooser.view.storage if m.node_id not in chooser.usable}
+    others |= {node: why for node, why in chooser.failed.items() if node not in chooser.full}
+    others |= {node: EMPTIED for node in chooser.leaving & chooser.usable if node not in chooser.failed}
     if chooser.full:
         short = await shortage(delivery, sizes, more=more)
-        back = f", or bring {_names([delivery.name(node) for node in others])} back" if others else ""
+        away = [delivery.name(node) for node, why in others.items() if why is not EMPTIED]
+        back = f", or bring {_names(away)} back" if away else ""
         return NoSpace(
             f"the cluster is full: {short}",
             hint=f"free space on a node, lower node.reserve, add a machine with: roost join{back}",
@@ -69,7 +74,7 @@ async def why_nowhere(
         )
     why = "; ".join(f"{delivery.name(node)}: {text}" for node, text in sorted(others.items()))
     if why:
-        return Unreachable(f"every node failed during {what} ({why})", hint="see: roost nodes")
+        return Unreachable(f"no node is left that takes a copy during {what} ({why})", hint="see: roost nodes")
     return Unreachable(
         f"chunks vanished from the nodes during {what}", hint="run it again: what is on the nodes is not sent again"
     )

@@ -105,15 +105,24 @@ async def forget(session: Session, node: str, *, force: bool) -> ForgetResult:
     """Strike a dead node off, or a machine that only stores and gathers: its certificate is of no use from now on, and
     nobody waits for it.
 
-    Raises Failed for one that is alive; `Endangers`, which names them, when checkpoints have fewer copies than asked
-    without it, unless `force`; NotFound and UsageError for a name that is nobody's or several nodes'.
+    Raises Failed for one that is alive; `Endangers`, unless `force`, when checkpoints have fewer copies than asked
+    without it, which it names, or when their records cannot be read here, so that it cannot be told; NotFound and
+    UsageError for a name that is nobody's or several nodes'.
     """
     peers = session.peers
     survey = await peers.survey(enough=EVERYBODY)
     survey.require_any()
     member = named(survey.view, node, left=True, clients=True)
+    if member.node_id in survey.reached:
+        raise _is_alive(member)
     await _require_dead(session, member)
-    endangered = await _endangered(session, survey, member) if member.storage else ()
+    endangered, unreadable = await _endangered(session, survey, member) if member.storage else ((), 0)
+    if unreadable and not force:
+        raise Endangers(
+            f"of {unreadable:,} versions the records cannot be read here now, so nobody knows what they need of "
+            f"{member.name}",
+            hint="try again when all nodes answer: they bring the records back; to strike it off all the same: --force",
+        )
     if endangered and not force:
         names = tuple(f"{name}@{version}" for name, version in endangered)
         more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
@@ -145,14 +154,19 @@ async def _require_dead(session: Session, member: Member) -> None:
         raise Failed(
             f"{member.name} was silent only since a moment", hint="wait until roost nodes says that it is down"
         )
-    raise Failed(
+    raise _is_alive(member)
+
+
+def _is_alive(member: Member) -> Failed:
+    return Failed(
         f"{member.name} is alive: a node that is struck off takes its copies with it",
         hint=f"empty it first: roost nodes drain {member.name}    or stop it",
     )
 
 
-async def _endangered(session: Session, survey: Survey, member: Member) -> tuple[tuple[str, str], ...]:
-    """The live versions of which, without `member`, the nodes that answer have fewer copies than asked."""
+async def _endangered(session: Session, survey: Survey, member: Member) -> tuple[tuple[tuple[str, str], ...], int]:
+    """The live versions of which, without `member`, the nodes that answer have fewer copies than asked; and of how many
+    that cannot be told."""
     view = replace(
         survey.view, members=tuple(other for other in survey.view.members if other.node_id != member.node_id)
     )
@@ -161,11 +175,12 @@ async def _endangered(session: Session, survey: Survey, member: Member) -> tuple
     await inventory.refresh(view)
     ground = Ground(view, Observed(0.0, {}, {}))
     census = await take_census(peers, inventory, survey.reached - {member.node_id}, ground)
-    return tuple(
+    endangered = tuple(
         (str(version.listed.name), version.listed.version)
         for version in inventory.versions
         if census.copies[version.listed.manifest] < version.redundancy.copies
     )
+    return endangered, inventory.unreadable
 
 
 async def _revoke(session: Session, member: Member) -> None:

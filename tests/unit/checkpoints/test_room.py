@@ -1,12 +1,14 @@
 """Full nodes: a store that fails says how much is missing, one that is degraded notes it, and what is stored stays."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from checkpoint_kits import CHUNK_MAX, KIB, UNIT, Kit, member, noise, simulate, text
 from roost.checkpoints.room import Shortage
-from roost.core.errors import DiskFault, NoSpace
+from roost.core.cluster import View
+from roost.core.errors import DiskFault, NoSpace, Unreachable
 from roost.core.ids import CheckpointName
 from roost.wire.messages import GetStatus, Put
 
@@ -95,6 +97,42 @@ def test_who_does_not_tell_has_nothing_free_and_who_failed_is_named() -> None:
         assert "bring node-3 back" in error.hint
 
     simulate(scenario, nodes=3)
+
+
+def test_who_was_down_from_the_beginning_is_named_too() -> None:
+    async def scenario(kit: Kit) -> None:
+        for number in (1, 2):
+            kit.nodes[number].shrink(1000)
+        kit.crash(3, 4)
+        error = await refused(kit, {"a": noise(2 * UNIT, 1)})
+        assert "bring node-3 and node-4 back" in error.hint
+
+    simulate(scenario)
+
+
+def test_when_all_others_failed_they_and_who_was_down_are_named() -> None:
+    async def scenario(kit: Kit) -> None:
+        kit.nodes[1].refuse(Put, DiskFault("it burns"))
+        kit.crash(2)
+        with pytest.raises(Unreachable, match="node-1: it burns; node-2: it was not reached"):
+            await kit.store(BIG)
+
+    simulate(scenario, nodes=2)
+
+
+def test_who_is_being_emptied_is_named_and_not_to_be_brought_back() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store({"a": noise(2 * UNIT, 1)})
+        first, second = kit.view.members
+        kit.views.append(View((replace(first, draining=True), second)))
+        kit.nodes[2].shrink(1000)
+        error = await refused(kit, {"b": noise(2 * UNIT, 2)})
+        assert "back" not in error.hint
+        kit.crash(2)
+        with pytest.raises(Unreachable, match="node-1: it is being emptied; node-2: it was not reached"):
+            await kit.store({"a": noise(2 * UNIT, 3)}, name=OTHER, at="c")
+
+    simulate(scenario, nodes=2)
 
 
 def test_a_degraded_result_tells_what_is_missing_for_the_other_copies() -> None:

@@ -10,18 +10,23 @@ import pytest
 
 from checkpoint_kits import member as kit_member
 from checkpoint_kits import noise
-from roost.client import AsyncCluster, NodeRow
+from record_specimens import manifest
+from roost.client import AsyncCluster, NodeRow, members
 from roost.client.members import named
+from roost.client.overview import node_rows
+from roost.client.session import Session
 from roost.cluster.membership import describe_self
 from roost.codec.records import encode_record
 from roost.core.cluster import View
-from roost.core.errors import Endangers, Failed, NotAdmitted, NotFound, RoostError, UsageError
+from roost.core.errors import Endangers, Failed, Leaving, NotAdmitted, NotFound, RoostError, UsageError
+from roost.net.body import Body
 from roost.settings.schema import default_settings
 from roost.testing.cluster import BLOCK_BYTES, SimCluster, SimNode
 from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.network import Line
 from roost.testing.process import SimProcess
+from roost.wire.messages import Commit, Committed
 from sim.identities import member
 
 DOWN_S = 30.0
@@ -225,6 +230,55 @@ def test_a_node_that_is_alive_is_not_struck_off(source: Path) -> None:
         assert (await world.rows())["node-1"].state == "suspect"
 
     simulate(scenario, source)
+
+
+def test_one_that_just_answered_is_alive_though_the_coordinator_takes_it_for_down(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(world: World) -> None:
+        async def mistaken(session: Session) -> list[NodeRow]:
+            return [replace(row, state="down") for row in await node_rows(session)]
+
+        monkeypatch.setattr(members, "node_rows", mistaken)
+        error = await world.refused(world.cluster.forget("node-1", force=True), Failed)
+        assert "alive" in error.message
+        assert "node-1" in await world.rows()
+
+    simulate(scenario, source)
+
+
+def test_while_records_cannot_be_read_nobody_knows_what_one_endangers(source: Path) -> None:
+    async def scenario(world: World) -> None:
+        victim = await world.busiest()
+        world.sim.kill(world.node(victim))
+        await asyncio.sleep(DOWN_S)
+        await world.do(world.cluster.repair())
+        catalogue = world.cluster.session.catalogue
+        spoil = "UPDATE records SET data = x'00' WHERE kind = 'manifest'"
+        await world.do(catalogue._run(lambda db: db.execute(spoil)))
+        error = await world.refused(world.cluster.forget(victim), Endangers)
+        assert "of 1 versions the records cannot be read" in error.message
+        assert (await world.rows())[victim].state == "down"
+        assert (await world.do(world.cluster.forget(victim))).endangered == (), "they came back with the next survey"
+
+    simulate(scenario, source)
+
+
+def test_a_node_that_is_being_drained_says_yes_to_no_commit(source: Path) -> None:
+    async def scenario(world: World) -> None:
+        victim = world.node(await world.busiest())
+        data = encode_record(manifest([], []))
+        links = world.cluster.session.links
+
+        async def commit() -> object:
+            return await links.call(victim.node_id, Commit(len(data), b""), body=Body.of(data), bulk=True)
+
+        assert (await world.do(world.cluster.drain(victim.name))).state == "draining"
+        await world.refused(commit(), Leaving)
+        await world.do(world.cluster.drain(victim.name, cancel=True))
+        assert await world.do(commit()) == Committed(b"")
+
+    simulate(scenario, source, nodes=2)
 
 
 def test_one_that_endangers_checkpoints_needs_force_and_they_are_named(source: Path) -> None:
