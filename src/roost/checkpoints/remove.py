@@ -9,7 +9,7 @@ from roost.checkpoints.catalogue import Catalogue, Listed
 from roost.checkpoints.peers import Peers, Survey
 from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone, encode_record
-from roost.core.errors import ProtocolError, RoostError, Unreachable
+from roost.core.errors import NoSpace, ProtocolError, RoostError, Unreachable
 from roost.core.ids import NodeId, ObjectId
 from roost.net.body import Body
 from roost.wire.messages import Collect, Collected, PutRecord
@@ -31,8 +31,8 @@ async def remove(
 ) -> Removed:
     """Take `versions` off every list; for `keep_s` seconds of the nodes' running time they can be brought back.
 
-    Raises Unreachable when no node took the tombstones; this machine keeps them all the same, and its next exchange
-    with any node tells them.
+    Raises NoSpace when every node was too full to take the tombstones, Unreachable when none took them for whatever
+    reason; this machine keeps them all the same, and its next exchange with any node tells them.
     """
     survey.require_any()
     tombstones: list[bytes] = []
@@ -47,13 +47,23 @@ async def remove(
         tombstones.append(encode_record(tombstone))
         await catalogue.add(tombstones[-1])
     took: list[NodeId] = []
+    full: list[NodeId] = []
     for node in sorted(survey.reached):
         try:
             for data in tombstones:
                 await peers.links.call(node, PutRecord(len(data)), body=Body.of(data), bulk=True)
+        except NoSpace:
+            full.append(node)
         except RoostError:
             continue
-        took.append(node)
+        else:
+            took.append(node)
+    if not took and len(full) == len(survey.reached):
+        raise NoSpace(
+            f"no node has room to note the removal: the disks of all {len(full)} that answered are full",
+            hint="it is kept on this machine: free a few KiB on each of them by hand, and the next command hands it on "
+            "(roost rm NAME --now, which also frees the space)",
+        )
     if not took:
         raise Unreachable(
             "no node took the removal yet",

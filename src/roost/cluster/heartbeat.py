@@ -17,8 +17,8 @@ TRIES_IN_SILENCE = 8
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How often, in seconds. A member that was not heard of for `quiet_s`, or did not say for `news_s` how it is, is
-    pinged in the next turn (one every `every_s`, `at_once` members a turn, and half as many that are silent). It is suspect after `suspect_s`, down after
-    `down_s`, and once it is down it is pinged at least every `down_every_s`."""
+    pinged in the next turn (one every `every_s`, `at_once` members a turn, and half as many that are silent). It is
+    suspect after `suspect_s`, down after `down_s`, and once it is down it is pinged at least every `down_every_s`."""
 
     every_s: float = 2.0
     quiet_s: float = 1.5

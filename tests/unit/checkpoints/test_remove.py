@@ -4,7 +4,7 @@ import pytest
 
 from checkpoint_kits import NAME, UNIT, Kit, noise, simulate
 from roost.checkpoints.remove import Removed, remove
-from roost.core.errors import DiskFault, NotFound, Unreachable
+from roost.core.errors import DiskFault, NoSpace, NotFound, RoostError, Unreachable
 from roost.wire.messages import PutRecord
 
 
@@ -69,6 +69,22 @@ def test_when_no_node_takes_it_that_is_said_and_the_next_exchange_tells_it() -> 
             kit.nodes[number].handlers[PutRecord] = handler
         await kit.survey()
         assert all(len(node.records_of("tombstone")) == 2 for node in kit.nodes.values())
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("others", [NoSpace("it is full"), DiskFault("it burns")])
+def test_when_every_node_is_full_that_is_said_with_the_cure(others: RoostError) -> None:
+    async def scenario(kit: Kit) -> None:
+        await stored(kit)
+        for number, node in kit.nodes.items():
+            node.refuse(PutRecord, NoSpace("it is full") if number == 1 else others)
+        with pytest.raises(NoSpace if isinstance(others, NoSpace) else Unreachable) as caught:
+            await remove_all(kit)
+        if isinstance(others, NoSpace):
+            assert "the disks of all 4 that answered are full" in caught.value.message
+            assert "by hand" in caught.value.hint
+        assert await kit.catalogue.list() == [], "it is kept on this machine"
 
     simulate(scenario)
 
