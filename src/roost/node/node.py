@@ -284,5 +284,6 @@ class Node:
                 trouble=self._watch.trouble,
                 scrub=self.scrubber.text,
                 collection=self.collector.status,
+                wall_s=self._runtime.wall(),
             )
         )

@@ -301,7 +301,7 @@ class GetStatus(Request, tag="get-status", frozen=True):
 
 class Status(Answer, tag="status", frozen=True):
     """How the node is: bytes are of objects, `bytes_free` with its reserve taken off; `trouble` why it should be given
-    nothing; `scrub` and `collection` how these stand, in words."""
+    nothing; `scrub` and `collection` how these stand, in words; `wall_s` is the node's clock, in seconds since 1970."""
 
     node_id: NodeIdText
     name: NodeName
@@ -318,6 +318,7 @@ class Status(Answer, tag="status", frozen=True):
     trouble: Text = ""
     scrub: Text = ""
     collection: Text = ""
+    wall_s: Seconds = 0.0
 
 
 AnyRequest: TypeAlias = (

@@ -88,6 +88,7 @@ COMMANDS: Mapping[str, Command | Family] = {
         alone=Command("who is in the cluster", "nodes", "nodes"),
     ),
     "discover": Command("the clusters and nodes in sight", "discover", "discover"),
+    "doctor": Command("what is wrong here, and what mends it", "doctor", "doctor"),
     "status": Command("how the cluster is, at one look", "status", "status"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
