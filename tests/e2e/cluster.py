@@ -151,7 +151,8 @@ class Cluster:
         for home in sorted(self.home.glob("nodes/*")):
             state = json.loads((home / "run.json").read_text())
             with contextlib.suppress(ProcessLookupError):  # of one that was not started again
-                self._handle(state["pid"])
+                if state["pid"]:  # else it could not start
+                    self._handle(state["pid"])
         if local:
             self._learn_local()
         return self.coordinator
