@@ -77,9 +77,11 @@ def test_nodes_that_get_other_addresses_while_they_run_are_found_within_seconds(
     cluster(lab, "m2", "m3")
     lab.wires.readdress("m2", "10.77.0.66")
     lab.wires.readdress("m3", "10.77.0.67")
+    moved = {"m2": "10.77.0.66:7400", "m3": "10.77.0.67:7400"}
     deadline = lab.deadline(AGAIN_LIMIT_S)
-    while alive(lab, "m1") != {"m2": "10.77.0.66:7400", "m3": "10.77.0.67:7400"}:
+    while alive(lab, "m1") != moved:
         deadline()
+    assert alive(lab, "m2") == moved
 
 
 def test_a_client_finds_nodes_that_all_moved_while_it_was_off(make_lab: MakeLab) -> None:

@@ -20,6 +20,8 @@ from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
 
 BULK_LINKS_MAX = 4
 DIAL_ATTEMPTS = 3
+TRUSTED_S = 2.0
+"""For how long a link that nobody uses is taken for a working one."""
 REFUSAL_S = 1.0
 """After a failed dial a peer is not dialled again for this long, unless another address of it is known by then: whoever
 asks meanwhile gets the same error at once."""
@@ -35,7 +37,8 @@ Refuse = Callable[[Peer], None]
 class _PeerLinks:
     control: Link | None = None
     dialling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    idle: list[Link] = field(default_factory=list)
+    idle: dict[Link, float] = field(default_factory=dict)
+    """The bulk links that nobody uses, and since when, the last one last."""
     busy: set[Link] = field(default_factory=set)
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BULK_LINKS_MAX))
     refused: RoostError | None = None
@@ -108,19 +111,34 @@ class Links:
     async def _call_bulk(self, node: NodeId, request: AnyRequest, body: Body | None, sink: Sink | None) -> AnyAnswer:
         peer = self._peer(node)
         async with peer.places:
-            link = None
-            while peer.idle and link is None:
-                candidate = peer.idle.pop()
-                link = candidate if candidate.usable else None
-            if link is None:
-                link = await self._dial(node, peer, exclusive=True)
+            link = await self._idle(peer) or await self._dial(node, peer, exclusive=True)
             peer.busy.add(link)
             try:
                 return await self._ask(node, link, request, body, sink)
             finally:
                 peer.busy.discard(link)
                 if link.usable and not self._closed:
-                    peer.idle.append(link)
+                    peer.idle[link] = self._runtime.now()
+
+    async def _idle(self, peer: _PeerLinks) -> Link | None:
+        """A bulk link that nobody uses and that works. One that was idle for a while is asked first: its machine may
+        have lost its power, or the way to it, and bytes are sent to it once only."""
+        while peer.idle:
+            link, since = peer.idle.popitem()
+            if not link.usable:
+                continue
+            if self._runtime.now() - since < TRUSTED_S:
+                return link
+            peer.busy.add(link)
+            try:
+                await link.call(Ping())
+            except Unreachable:
+                link.abort()
+            else:
+                return link
+            finally:
+                peer.busy.discard(link)
+        return None
 
     async def reach(self, nodes: Iterable[NodeId], *, within_s: float = 5.0) -> dict[NodeId, RoostError | None]:
         """Ping all `nodes` at once; per node None, or why it did not answer within `within_s`."""

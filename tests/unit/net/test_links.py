@@ -23,7 +23,7 @@ from roost.core.ids import NodeId, object_id
 from roost.net.body import Body, BytesSink
 from roost.net.dial import STAGGER_S
 from roost.net.link import CONNECT_LIMIT_S
-from roost.net.links import BULK_LINKS_MAX, DIAL_ATTEMPTS, REFUSAL_S, Links
+from roost.net.links import BULK_LINKS_MAX, DIAL_ATTEMPTS, REFUSAL_S, TRUSTED_S, Links
 from roost.net.server import Call, Reply
 from roost.net.stream import SLICE_BYTES, Stream
 from roost.testing.network import SimHost
@@ -189,14 +189,14 @@ def test_a_peer_that_comes_up_while_it_is_dialled_is_reached() -> None:
     play(scenario)
 
 
-def test_who_is_not_admitted_is_told_at_once() -> None:
+def test_who_is_not_admitted_anywhere_is_told_and_not_dialled_again() -> None:
     async def scenario(pair: Pair) -> None:
         await pair.serve()
         pair.client = pair.world.host("n1", node_id(1), b"1" * 32, address(1).host, authority="another")
         links, network = counting(pair, address(2), Address("10.0.0.2", 99))
         with pytest.raises(NotAdmitted):
             await links.call(TWO, GetStatus())
-        assert network.dialled == [address(2)]
+        assert network.dialled == [address(2), Address("10.0.0.2", 99)]
 
     play(scenario)
 
@@ -346,6 +346,27 @@ def test_a_bulk_link_that_broke_is_replaced_and_its_place_is_free_again() -> Non
         pair.server.close()
         await asyncio.sleep(1)
         assert await links.call(TWO, Put(NAME, len(BIG)), body=Body.of(BIG), bulk=True) == Stored(already=True)
+
+    play(scenario)
+
+
+def test_an_idle_bulk_link_to_a_machine_that_lost_its_power_costs_no_transfer() -> None:
+    """The links of before lead to nobody, and nothing has told us so."""
+
+    async def scenario(pair: Pair) -> None:
+        pair.handlers |= {Put: keep, Ping: pong}
+        await pair.serve()
+        links, _ = counting(pair)
+
+        async def put() -> object:
+            return await links.call(TWO, Put(NAME, len(BIG)), body=Body.of(BIG), bulk=True)
+
+        assert await asyncio.gather(*(put() for _ in range(BULK_LINKS_MAX))) == [Stored(already=True)] * BULK_LINKS_MAX
+        await asyncio.sleep(2 * TRUSTED_S)
+        pair.world.crash(pair.host, silent=True)
+        pair.host = pair.member(2)
+        await pair.serve()
+        assert await put() == Stored(already=True)
 
     play(scenario)
 

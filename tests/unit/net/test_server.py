@@ -38,6 +38,7 @@ from roost.net.server import (
     Server,
 )
 from roost.net.stream import SLICE_BYTES, Peer, Stream
+from roost.wire.admission import Admitted, Join
 from roost.wire.connection import (
     AnswerReceived,
     BusyReceived,
@@ -49,7 +50,6 @@ from roost.wire.connection import (
 )
 from roost.wire.exchange import REQUESTS_MAX
 from roost.wire.frames import Kind, pack_header
-from roost.wire.admission import Admitted, Join
 from roost.wire.messages import Get, GetStatus, Ping, Pong, Put, PutRecord, RecordKept, Sending, Stored
 
 BIG = some(4 * SLICE_BYTES)
