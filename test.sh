@@ -4,6 +4,7 @@
 #   ./test.sh                       all but tests/lab and what is marked slow or browser
 #   ./test.sh --all                 everything
 #   ./test.sh tests/unit -k ids     other arguments go to pytest
+#   ./test.sh tests/sim --sim 10000 beside each other on all cores; on two of them with: -n 2
 #
 # Quiet where green. The last line printed is pytest's summary.
 set -euo pipefail
@@ -51,9 +52,13 @@ if [ "$everything" = no ]; then
         *) selection+=(--ignore=tests/lab) ;;
     esac
 fi
-# Many tests wait for real processes, so a few run beside each other; which do is up to who chooses some of them.
+# Many tests wait for real processes, so a few run beside each other; those that share a cluster stay together, in their
+# order. Whoever chooses some of them chooses that too.
+# Seeds of the simulator are alike and many: they take all cores.
 workers=()
-if [ ${#arguments[@]} -eq 0 ]; then
-    workers+=(-n 3 --dist worksteal)
-fi
+case " ${arguments[*]-} " in
+    "  ") workers+=(-n 3 --dist loadgroup) ;;
+    *" -n "*) ;;
+    *" --sim "*) workers+=(-n auto --dist worksteal) ;;
+esac
 exec "$VENV/bin/python" -m pytest -q ${workers[@]+"${workers[@]}"} ${selection[@]+"${selection[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -1,6 +1,9 @@
-"""What the whole suite shares: the options that write golden files anew, and that choose the simulator's seeds."""
+"""What the whole suite shares: the options that write golden files anew, and that choose the simulator's seeds, and
+which tests stay together."""
 
 import pytest
+
+pytest_plugins = ["scheduling"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
