@@ -52,6 +52,16 @@ class Node:
         return int(told.stdout) * 1024
 
 
+@dataclass
+class Seen:
+    """A state that a node was seen in: it began before `first_told_s`, when the first answer that told it had come, and
+    did not end before `last_asked_s`, when the last one was asked for, however long a busy machine takes to answer."""
+
+    state: str
+    first_told_s: float
+    last_asked_s: float
+
+
 class Cluster:
     """A cluster below `root`. `home` is the coordinator's home, which commands use unless they are given another."""
 
@@ -59,6 +69,7 @@ class Cluster:
         self.root = root
         self.home = root / "home"
         self.config = root / "roost.yaml"
+        self.prefix: Sequence[str] = ()
         self.nodes: dict[str, Node] = {}
         self.coordinator: Program | None = None
         self._programs: list[Program] = []
@@ -82,14 +93,14 @@ class Cluster:
         prefix: Sequence[str] = (),
     ) -> Program:  # fmt: skip
         """Start a command and return at once. `machine` makes it run as if on another machine of that number; `prefix`
-        are the words of what runs it."""
+        are the words of what runs it, in place of the cluster's own."""
         words = [str(argument) for argument in arguments]
         options = ["--home", str(home or self.home), "--config", str(config or self.config), "--json"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ROOST_")}
         if machine is not None:
             environment["ROOST_MACHINE"] = f"{machine:032x}"
         errors = self.root / "errors" / f"{len(self._programs)}-{words[0]}"
-        program = Program([*words, *options], environment, self.root, errors, prefix)
+        program = Program([*words, *options], environment, self.root, errors, prefix or self.prefix)
         self._programs.append(program)
         return program
 
@@ -122,17 +133,17 @@ class Cluster:
         """What `roost nodes` tells, by node id."""
         return {row["id"]: row for row in self.done("nodes")["nodes"]}
 
-    def watch_state(self, node: Node, *, until: str, limit_s: float) -> list[tuple[str, float]]:
-        """Ask for the nodes until `node` has that state: each state that it had, and after how long it was first
-        seen."""
+    def watch_state(self, node: Node, *, until: str, limit_s: float) -> list["Seen"]:
+        """Ask for the nodes until `node` has that state: the states that it had."""
         begun = time.monotonic()
-        seen: list[tuple[str, float]] = []
-        while not seen or seen[-1][0] != until:
+        seen: list[Seen] = []
+        while not seen or seen[-1].state != until:
             asked = time.monotonic() - begun
             assert asked < limit_s, f"{node.name} is not {until}: {seen}"
             state = self.rows()[node.id]["state"]
-            if not seen or seen[-1][0] != state:
-                seen.append((state, asked))
+            if not seen or seen[-1].state != state:
+                seen.append(Seen(state, time.monotonic() - begun, asked))
+            seen[-1].last_asked_s = asked
         return seen
 
     def until_healthy(self, name: str, *, within_s: float) -> None:

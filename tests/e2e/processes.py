@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 READ_BYTES = 64 * 1024
+MOVING_BYTES = 4_000_000
+"""More than a command writes that moves nothing."""
+LOOK_EVERY_S = 0.005
 
 
 if sys.platform == "linux":
@@ -108,8 +111,11 @@ class Program:
     lines: list[dict[str, Any]] = field(default_factory=list)
     read_at: list[float] = field(default_factory=list)
     """When each line was read: the clock of `time.monotonic`."""
+    starved_at: list[float] = field(default_factory=list)
+    """How long it had waited for a processor by then."""
     _rest: bytes = b""
     _ended: bool = False
+    _starved: float = 0.0
 
     def __post_init__(self) -> None:
         self._begun = time.monotonic()
@@ -136,6 +142,7 @@ class Program:
         told: dict[str, Any] = json.loads(line)
         self.lines.append(told)
         self.read_at.append(time.monotonic())
+        self.starved_at.append(self._starved_s())
         return told
 
     def _readable(self, timeout_s: float) -> bool:
@@ -150,20 +157,51 @@ class Program:
                 return told
         raise AssertionError(f"{self} ended without a word of {event}")
 
-    def until_moving(self, *, past: float = 0.0, timeout_s: float = 30) -> dict[str, Any]:
-        """Read until the progress is past this part of all bytes, but not at their end."""
+    def until_moving(self, *, past_bytes: int = MOVING_BYTES, timeout_s: float = 30) -> None:
+        """Wait until it has moved more than `past_bytes`: a store sends them, and a gather writes them. Where the
+        system tells how many a process wrote, it is caught however fast it goes, and else by its progress."""
         deadline = time.monotonic() + timeout_s
-        while (told := self.next(deadline - time.monotonic())) is not None:
-            if told["type"] == "progress" and told["bytes_done"] > past * told["bytes_total"]:
+        while not self._ended:
+            written = self._written_bytes()
+            if written is not None and written > past_bytes:
+                return
+            if b"\n" not in self._rest and not self._readable(LOOK_EVERY_S):
+                assert time.monotonic() < deadline, f"it moved {written} bytes in {timeout_s} s: {self}"
+                continue
+            told = self.next(deadline - time.monotonic())
+            if written is None and told is not None and told.get("bytes_done", 0) > past_bytes:
                 assert told["bytes_done"] < told["bytes_total"], f"it went too fast to be disturbed: {told}"
-                return told
+                return
         raise AssertionError(f"{self} ended before it moved anything")
+
+    def _written_bytes(self) -> int | None:
+        """How many bytes it has handed to write and send so far; None where the system does not tell."""
+        try:
+            told = dict(line.split(": ") for line in Path(f"/proc/{self.handle.pid}/io").read_text().splitlines())
+        except OSError:
+            return None
+        return int(told["wchar"])
+
+    def _starved_s(self) -> float:
+        """How long its first thread, which does all but the work on the bytes, has waited for a processor so far, as
+        far as the system tells."""
+        with contextlib.suppress(OSError):
+            self._starved = int(Path(f"/proc/{self.handle.pid}/schedstat").read_text().split()[1]) / 1e9
+        return self._starved
 
     def stood_still_s(self, *, since: float) -> float:
         """The longest time after `since` in which it moved nothing, as far as its progress told; its last word counts
-        as a move."""
-        moves = self.moves(since=since)
-        return max(at - before for (before, _), (at, _) in zip([(0.0, -1), *moves], moves, strict=False))
+        as a move. What it waited for a processor meanwhile is left out: that is a busy machine's fault."""
+        longest, last_at, last_starved, most = 0.0, since, 0.0, -1
+        for line, at, starved in zip(self.lines, self.read_at, self.starved_at, strict=True):
+            done = line.get("bytes_done", most)
+            moved, most = done > most or line["type"] != "progress", max(most, done)
+            if at <= since:
+                last_starved = starved
+            elif moved:
+                longest = max(longest, at - last_at - (starved - last_starved))
+                last_at, last_starved = at, starved
+        return longest
 
     def moves(self, *, since: float) -> list[tuple[float, int]]:
         """When after `since` it had moved more bytes, and how many; the last is its end."""

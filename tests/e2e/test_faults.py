@@ -2,9 +2,9 @@
 
 The numbers are those of the table of faults. Of the others 5, 6 and 17 are in `test_faults_of_disks.py`, 4 and 9 also
 in `test_coordinator.py`, 5 in `test_scrub.py`, 8 in `test_membership.py` and `test_members.py`, 10 to 12 in
-`test_strangers.py`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14 comes with the watcher. Each test harms
-a cluster whose nodes stand for four machines. A link that is cut is here a node that is frozen: cut wires are the
-business of the simulator.
+`tests/security`, 13 in `test_commands.py`, 15 and 16 in `test_inputs.py`; 14 comes with the watcher. Each test harms
+a cluster whose nodes stand for four machines. A link that is cut is here a node that is frozen; wires are cut in
+`test_cut_links.py`.
 """
 
 import time
@@ -21,6 +21,7 @@ from e2e.processes import Answer, Program
 NOTICED_S = 7.5
 """For how long a fault may hold everything up: 5 s of silence, and what a busy machine adds."""
 WAY_AROUND_S = 30.0
+ALIVE_LIMIT_S = 20.0
 REPAIRED_S = 60.0
 BIG_BYTES = 250_000_000
 
@@ -146,19 +147,20 @@ def test_fault_07_two_dead_nodes_lose_nothing_that_others_hold(spread: Cluster, 
 
 def test_fault_08_a_node_comes_back_under_another_address(spread: Cluster, tmp_path: Path) -> None:
     path = some(tmp_path, seed=530)
-    spread.done("store", path, "--name", "faults/moved")
-    before = {row["name"]: row["address"] for row in spread.done("nodes")["nodes"]}
-    first, second, *others = holders(spread, "faults/moved")
-    first.handle.kill()
-    spread.restart(first)
+    moved, *others, without = spread.nodes.values()
+    without.handle.kill()  # so that each of the other three holds all of it
+    receipt = spread.done("store", path, "--name", "faults/moved", "--redundancy", "3")
+    assert sorted(receipt["nodes"]) == sorted(node.name for node in (moved, *others))
+    before = spread.rows()[moved.id]["address"]
+    moved.handle.kill()
+    spread.restart(moved)
     for node in others:
         node.handle.kill()
-    second.handle.kill()
-    spread.restart(second)
+    spread.watch_state(moved, until="alive", limit_s=ALIVE_LIMIT_S)
+    assert spread.rows()[moved.id]["address"] != before
     shown = spread.done("show", "faults/moved")
-    after = {row["name"]: row["address"] for row in spread.done("nodes")["nodes"]}
-    assert after[first.name] != before[first.name]
-    assert all(set(chunk["nodes"]) <= {first.name, second.name} for chunk in shown["chunks"])
+    assert all(chunk["nodes"] == [moved.name] for chunk in shown["chunks"])
+    assert trees.tree_of(spread.gathered("faults/moved")) == trees.tree_of(path), "from where it is now"
 
 
 # -- 2, 3: nodes that die or freeze in the middle --------------------------------------------------------------------
@@ -215,9 +217,12 @@ def test_fault_03_a_node_frozen_in_the_middle_of_a_gather(
 def test_fault_03_a_node_frozen_from_the_start_holds_up_nobody(spread: Cluster, tmp_path: Path) -> None:
     path = some(tmp_path, seed=540)
     next(iter(spread.nodes.values())).handle.freeze()
-    answer = spread.cli("store", path, "--name", "faults/frozen-before")
+    program = spread.begin("store", path, "--name", "faults/frozen-before")
+    assert program.next(WAY_AROUND_S), "its start is not what is measured"
+    begun = time.monotonic()
+    answer = program.wait()
     assert whole(spread, answer, path)["copies"] == 2
-    assert answer.seconds < NOTICED_S
+    assert program.stood_still_s(since=begun) < NOTICED_S, program.moves(since=begun)
 
 
 # -- 4: a client that dies -------------------------------------------------------------------------------------------
@@ -226,7 +231,7 @@ def test_fault_03_a_node_frozen_from_the_start_holds_up_nobody(spread: Cluster, 
 def test_fault_04_a_store_that_was_killed_is_not_listed_and_goes_on(spread: Cluster, big: Path, tmp_path: Path) -> None:
     path = another(big, tmp_path, number=4)
     program = spread.begin("store", path, "--name", "faults/client")
-    program.until_moving(past=0.2)
+    program.until_moving(past_bytes=int(0.4 * BIG_BYTES))
     program.handle.kill()
     assert spread.done("ls", "faults/client")["checkpoints"] == []
     again = spread.cli("store", path, "--name", "faults/client")
