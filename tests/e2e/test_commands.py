@@ -35,7 +35,7 @@ def refused(answer: Answer, *, code: int, word: str) -> str:
 @pytest.fixture(scope="module")
 def checkpoint(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A folder that is stored once as ``kept/step-10``; the receipt, and the path as ``source``."""
-    folder = trees.sharded(tmp_path_factory.mktemp("sources") / "step-10")
+    folder = trees.sharded(tmp_path_factory.mktemp("sources") / "step-10", seed=300)
     return {**stored(cluster, folder, "kept/step-10"), "source": folder}
 
 

@@ -30,6 +30,13 @@ def cluster(own: Cluster) -> Cluster:
     return own
 
 
+@pytest.fixture
+def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of its own, for a test that takes a node from it for good."""
+    with local_cluster(tmp_path_factory.mktemp("another") / "cluster") as cluster:
+        yield cluster
+
+
 def pids(cluster: Cluster) -> dict[str, int]:
     return {row["name"]: row["pid"] for row in cluster.done("nodes")["nodes"]}
 
@@ -141,7 +148,8 @@ def test_ctrl_c_ends_a_node_and_one_that_is_frozen_does_not_stop_it(cluster: Clu
     assert all(node.handle.ended(0) for node in others)
 
 
-def test_local_nodes_that_left_or_cannot_start_hold_up_nothing(cluster: Cluster, tmp_path: Path) -> None:
+def test_local_nodes_that_left_or_cannot_start_hold_up_nothing(another: Cluster, tmp_path: Path) -> None:
+    cluster = another
     path = trees.write(tmp_path / "kept.bin", trees.noise(100_000, seed=67))
     cluster.done("store", path, "--name", "coordinator/kept", "--redundancy", "3")
     left, broken, *others = cluster.nodes.values()

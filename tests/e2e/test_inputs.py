@@ -66,7 +66,7 @@ def lightning_ckpt(folder: Path) -> Path:
 
 
 def hugging_face_sharded(folder: Path) -> Path:
-    return trees.sharded(folder / "sharded")
+    return trees.sharded(folder / "sharded", seed=200)
 
 
 def trainer_checkpoint(folder: Path) -> Path:

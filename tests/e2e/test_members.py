@@ -48,6 +48,11 @@ def busiest(cluster: Cluster) -> Node:
     return max(cluster.nodes.values(), key=lambda node: len(node.chunks))
 
 
+def put_away(cluster: Cluster) -> set[tuple[str, str]]:
+    """The damaged copies that nodes have found so far: the node, and the name of the file."""
+    return {(n.name, path.name) for n in cluster.nodes.values() for path in n.home.glob("quarantine/*")}
+
+
 def states(cluster: Cluster) -> dict[str, str]:
     return {row["name"]: row["state"] for row in cluster.done("nodes")["nodes"]}
 
@@ -144,11 +149,6 @@ def test_displaced_copies_move_home_when_a_node_is_back(whole: Cluster, tmp_path
     assert trees.tree_of(whole.gathered("run/while")) == trees.tree_of(path)
 
 
-def test_fault_05_damage_found_while_gathering_is_repaired_and_counted(whole: Cluster, tmp_path: Path) -> None:
-    path = store(whole, tmp_path, name="run/damaged", seed=7)
-    chunks = whole.done("show", "run/damaged")["chunks"]
-    assert whole.coordinator is not None
-    whole.coordinator.handle.freeze()  # so that it is not the steward who repairs
 def test_a_dry_run_of_a_repair_tells_what_it_would_copy_and_why_and_copies_nothing(
     whole: Cluster, tmp_path: Path
 ) -> None:
@@ -181,13 +181,23 @@ def test_a_dry_run_of_a_repair_tells_what_it_would_copy_and_why_and_copies_nothi
     assert trees.tree_of(whole.gathered("run/planned")) == trees.tree_of(path)
 
 
-    for chunk in chunks:
-        copies = whole.copies(chunk["id"])
-        flip(copies[sorted(copies)[0]], offset=chunk["bytes"] // 2)
-    result = whole.done("gather", "run/damaged", "--to", tmp_path / "to")
+def test_fault_05_damage_found_while_gathering_is_repaired_and_counted(whole: Cluster, tmp_path: Path) -> None:
+    path = store(whole, tmp_path, name="run/damaged", seed=7)
+    chunks = whole.done("show", "run/damaged")["chunks"]
+    assert whole.coordinator is not None
+    before = put_away(whole)
+    whole.coordinator.handle.freeze()  # so that it is not the steward who repairs
+    try:
+        for chunk in chunks:
+            copies = whole.copies(chunk["id"])
+            flip(copies[sorted(copies)[0]], offset=chunk["bytes"] // 2)
+        result = whole.done("gather", "run/damaged", "--to", tmp_path / "to")
+        met = put_away(whole) - before
+    finally:
+        whole.coordinator.handle.resume()
     assert trees.tree_of(Path(result["path"])) == trees.tree_of(path)
-    assert 0 < result["repaired"] == result["failovers"]
-    whole.coordinator.handle.resume()
+    assert 0 < result["repaired"] == len(met) <= result["failovers"]
+    assert all(len(whole.copies(name.partition("-")[0])) >= 2 for _, name in met), "each was made again where it was"
     whole.cli("verify", "--deep", "run/damaged")
     whole.cli("repair")
     assert whole.cli("verify", "--deep", "run/damaged").code == 0

@@ -13,27 +13,44 @@ LONG_AGO_TOLD = "2020-09-13T12:26:40Z"
 
 
 @pytest.fixture(scope="module")
-def scrubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Four nodes that hold a checkpoint, whose every copy was last verified long ago."""
+def _scrubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     more = "scrub: {every: 7d, rate: 5MiB/s}"
     with local_cluster(tmp_path_factory.mktemp("scrubbed"), more=more) as cluster:
         path = trees.write(tmp_path_factory.mktemp("source") / "some.safetensors", trees.model([500_000] * 8, seed=9))
         cluster.done("store", path, "--name", "run/step-1")
-        for node in cluster.nodes.values():
-            node.handle.kill()
-            for file in node.chunks.values():
-                os.utime(file, (LONG_AGO, LONG_AGO))
-        cluster.restart(*cluster.nodes.values())
         yield cluster
 
 
+@pytest.fixture
+def scrubbed(_scrubbed: Cluster) -> Cluster:
+    """Four nodes that hold a checkpoint, all up."""
+    _scrubbed.revive()
+    return _scrubbed
+
+
+def age(cluster: Cluster) -> None:
+    """Let every copy be one that was last verified long ago."""
+    for node in cluster.nodes.values():
+        node.handle.kill()
+        for file in node.chunks.values():
+            os.utime(file, (LONG_AGO, LONG_AGO))
+    cluster.restart(*cluster.nodes.values())
+
+
+def damaged_total(cluster: Cluster) -> dict[str, int]:
+    return {row["name"]: row["damaged_total"] for row in cluster.done("status")["nodes"]}
+
+
 def test_a_node_remembers_over_a_restart_when_its_copies_were_last_good(scrubbed: Cluster) -> None:
+    age(scrubbed)
     shown = scrubbed.done("show", "run/step-1")
     assert shown["verified_at"] == LONG_AGO_TOLD
     assert {at for chunk in shown["chunks"] for at in chunk["verified_at"].values()} == {LONG_AGO_TOLD}
 
 
 def test_fault_05_a_flip_that_nobody_reads_is_found_put_away_and_mended(scrubbed: Cluster) -> None:
+    age(scrubbed)
+    before = damaged_total(scrubbed)
     chunk = scrubbed.done("show", "run/step-1")["chunks"][1]
     name, file = sorted(scrubbed.copies(chunk["id"]).items())[0]
     flip(file, offset=chunk["bytes"] // 2)
@@ -50,8 +67,7 @@ def test_fault_05_a_flip_that_nobody_reads_is_found_put_away_and_mended(scrubbed
 
     assert list(scrubbed.nodes[name].home.glob(f"quarantine/{chunk['id']}*"))
     assert len(scrubbed.copies(chunk["id"])) >= 2
-    counted = {row["name"]: row["damaged_total"] for row in scrubbed.done("status")["nodes"]}
-    assert counted == {node: int(node == name) for node in scrubbed.nodes}
+    assert damaged_total(scrubbed) == {node: count + int(node == name) for node, count in before.items()}
     shown = scrubbed.done("show", "run/step-1")
     assert shown["verified_at"] > LONG_AGO_TOLD
     assert scrubbed.done("verify", "--deep")["healthy"]
@@ -81,6 +97,7 @@ def test_local_nodes_scrub_as_the_coordinators_settings_say(scrubbed: Cluster) -
         told = scrubbed.begin("config", "show", home=node.home, config=node.home / "roost.yaml").wait()
         assert "7d" in str(told.result)
         assert "5MiB/s" in str(told.result)
+    scrubbed.done("scrub")
     assert all("on pace" in row["scrub"] for row in scrubbed.done("status")["nodes"])
 
 

@@ -113,17 +113,17 @@ def torch_zip(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
-def sharded(folder: Path) -> Path:
+def sharded(folder: Path, *, seed: int) -> Path:
     """A model as Hugging Face's save_pretrained leaves it."""
     names: dict[str, str] = {}
     for number in (1, 2):
         file = f"model-{number:05}-of-00002.safetensors"
-        write(folder / file, model([1_500_000, 300_000, 2_000_000], seed=100 * number), mode=0o600)
+        write(folder / file, model([1_500_000, 300_000, 2_000_000], seed=seed + 10 * number), mode=0o600)
         names |= {f"{number}.layer.{i}.weight": file for i in range(3)}
     index = {"metadata": {"total_size": 7_600_000}, "weight_map": names}
     write(folder / "model.safetensors.index.json", json.dumps(index, indent=2).encode())
     write(folder / "config.json", b'{"model_type": "qwen2"}\n', mode=0o664)
-    write(folder / "tokenizer.json", noise(200_000, seed=7))
+    write(folder / "tokenizer.json", noise(200_000, seed=seed))
     write(folder / "tokenizer_config.json", b"{}\n")
     return folder
 
