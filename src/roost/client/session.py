@@ -13,14 +13,13 @@ from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.peers import Peers
 from roost.cluster.membership import Membership
 from roost.cluster.remembered import Remembered
+from roost.cluster.statics import meet_static
 from roost.codec.records import FORMAT
 from roost.core.cluster import Address
-from roost.core.errors import RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.disk.port import Disk
 from roost.net.contacts import Contacts
-from roost.net.link import Link
 from roost.net.links import Links
 from roost.net.stream import Network
 from roost.net.tcp import TcpNetwork
@@ -87,16 +86,9 @@ class Session:
 
     async def meet_static(self, addresses: Sequence[Address]) -> None:
         """Learn which nodes answer at configured addresses; those that do not are no error."""
-        for address in addresses:
-            try:
-                link = await Link.open(
-                    self.runtime, self.network, address, expect=None, hello=hello_of(self.identity.cluster_hash)
-                )
-            except RoostError:
-                continue
-            if link.stream.peer.node_id is not None:
-                await self.runtime.in_thread(self.remembered.worked, link.stream.peer.node_id, address)
-            await link.close()
+        hello = hello_of(self.identity.cluster_hash)
+        own = self.identity.node_id
+        await meet_static(self.runtime, self.network, hello, addresses, self.remembered.worked, own=own)
 
     async def close(self) -> None:
         await self.links.close()

@@ -111,7 +111,7 @@ async def _serve(
 ) -> None:  # fmt: skip
     options = NodeOptions(
         name=name, listen=settings.node.listen, reserve_bytes=settings.node.reserve, capacity=settings.node.capacity,
-        home=str(home.root), scrub=Terms(settings.scrub.every_s, settings.scrub.rate),
+        home=str(home.root), peers=settings.discovery.peers, scrub=Terms(settings.scrub.every_s, settings.scrub.rate),
     )  # fmt: skip
 
     telling: list[asyncio.Task[None]] = []

@@ -25,6 +25,7 @@ from roost.cluster.membership import Membership, describe_self, rounded_capacity
 from roost.cluster.pulse import Pulse
 from roost.cluster.records import DiskRecords
 from roost.cluster.remembered import Remembered
+from roost.cluster.statics import meet_static
 from roost.codec.records import MemberRecord, Record, SealedAuthority
 from roost.core.cluster import Address, NodeState, View
 from roost.core.errors import DiskFault, NotFound
@@ -49,19 +50,21 @@ OWN_DIRECTORIES = ("", "identity", "state")
 INSTANCE_BYTES = 16
 STRANGERS_WITHIN_S = 2.0
 CATCH_UP_LIMIT_S = 5.0
+STATIC_EVERY_S = 15.0
 SCRUB_AS_USUAL = Terms(every_s=30 * 86_400, rate=10 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a person may choose. `capacity` 0 is the whole disk; `home` is told to peers on the same machine; `rhythm`
-    is that of the heartbeats, `periods` those of collection."""
+    """What a person may choose. `capacity` 0 is the whole disk; `home` is told to peers on the same machine; `peers`
+    are addresses where members may be; `rhythm` is that of the heartbeats, `periods` those of collection."""
 
     name: str
     listen: Address
     reserve_bytes: int = 0
     capacity: int = 0
     home: str = ""
+    peers: tuple[Address, ...] = ()
     scrub: Terms = SCRUB_AS_USUAL
     rhythm: Rhythm = field(default_factory=Rhythm)
     periods: Periods = field(default_factory=Periods)
@@ -151,6 +154,7 @@ class Node:
                 group.create_task(self.pulse.run())
                 group.create_task(self._presence.watch())
                 group.create_task(self._presence.keep())
+                group.create_task(self._keep_static())
                 group.create_task(self._watch.run())
                 group.create_task(self.scrubber.run())
                 group.create_task(self.collector.run())
@@ -165,10 +169,28 @@ class Node:
         When nobody answers, as after a power cut, it goes on alone."""
         try:
             async with self._runtime.timeout(CATCH_UP_LIMIT_S):
+                await self._meet_static()
                 await self.agent.round()
         except TimeoutError:
             pass
         self._presence.require_member()
+
+    async def _meet_static(self) -> None:
+        hello = hello_of(self._identity.cluster_hash, instance=self._instance)
+        met = await meet_static(
+            self._runtime, self._network, hello, self._options.peers, self._remembered.worked,
+            own=self._identity.node_id,
+        )  # fmt: skip
+        for node in met:
+            self.agent.meet(node)
+
+    async def _keep_static(self) -> None:
+        """Try the configured addresses while somebody is missing, for ever."""
+        while self._options.peers:
+            await self._runtime.sleep(STATIC_EVERY_S)
+            others = self.pulse.states().values()
+            if not others or any(seen.state is not NodeState.ALIVE for seen in others):
+                await self._meet_static()
 
     def meet(self, node: NodeId) -> None:
         """A member was seen somewhere new: exchange records with it soon."""
