@@ -5,18 +5,20 @@
 Makes a cluster of local nodes with small checkpoints, stored several at a time, and prints how long `roost ls` takes as
 a command of its own (a new process each time, its catalogue as the one before left it, and with none at all), the
 memory of nodes and coordinator, now and after some minutes in which nobody asks for anything, and the processor that
-the idle cluster uses meanwhile.
+the idle cluster uses meanwhile. `tests/e2e/test_bench.py` holds them to bounds.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import statistics
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from roost.apps.cli.bench_process import cpu_seconds, measure
@@ -60,9 +62,25 @@ async def store_all(cluster: DemoCluster, folder: Path, checkpoints: int) -> Non
                 group.create_task(work())
 
 
-def ls(cluster: DemoCluster, folder: Path, *words: str) -> float:
-    """How many seconds `roost ls` takes, the median of a few runs."""
-    return statistics.median(measure(cluster.command("ls", *words), folder=folder).seconds for _ in range(LS_RUNS))
+def ls(cluster: DemoCluster, folder: Path, *words: str) -> list[float]:
+    """How many seconds `roost ls` takes, in each of a few runs."""
+    return [measure(cluster.command("ls", *words), folder=folder).seconds for _ in range(LS_RUNS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What each node and the coordinator have now, in MB."""
+
+    nodes: tuple[float, ...]
+    coordinator: float
+
+    @classmethod
+    def of(cls, cluster: DemoCluster) -> "Memory":
+        return cls(tuple(rss_mb(sorted(cluster.node_pids()))), *rss_mb([coordinator_pid(cluster)]))
+
+
+def coordinator_pid(cluster: DemoCluster) -> int:
+    return int(json.loads(cluster.home.run_state.read_bytes())["pid"])
 
 
 def rss_mb(pids: Sequence[int]) -> list[float]:
@@ -71,7 +89,7 @@ def rss_mb(pids: Sequence[int]) -> list[float]:
     for pid in pids:
         with contextlib.suppress(OSError):
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            found.append(pages * 4096 / 1e6)
+            found.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
     return found
 
 
@@ -94,33 +112,31 @@ def main() -> None:
     with temporary_folder("roost-bench-") as folder, DemoCluster(folder, options.nodes) as cluster:
         work = folder / "work"
         work.mkdir()
-        nodes, coordinator = cluster.node_pids(), [int(json.loads(cluster.home.run_state.read_bytes())["pid"])]
-        print(
-            f"{options.nodes} nodes: {statistics.mean(rss_mb(nodes)):.1f} MB each, "
-            f"coordinator {rss_mb(coordinator)[0]:.1f} MB"
-        )
+        pids = [*cluster.node_pids(), coordinator_pid(cluster)]
+        new = Memory.of(cluster)
+        print(f"{options.nodes} nodes: {statistics.mean(new.nodes):.1f} MB each, coordinator {new.coordinator:.1f} MB")
         begun = time.monotonic()
         asyncio.run(store_all(cluster, work, options.checkpoints))
         print(f"stored {options.checkpoints} checkpoints in {time.monotonic() - begun:.0f} s")
-        print(f"ls {ls(cluster, work):.2f} s, ls --newest {ls(cluster, work, '--newest'):.2f} s")
+        print(f"ls {statistics.median(ls(cluster, work)):.2f} s")
+        print(f"ls --newest {statistics.median(ls(cluster, work, '--newest')):.2f} s")
         for file in cluster.home.root.glob("catalogue*"):
             file.unlink()
         empty = measure(cluster.command("ls"), folder=work)
         print(f"ls without a catalogue {empty.seconds:.2f} s, {len(empty.result['checkpoints'])} checkpoints")
-        before, last = cpu_seconds(nodes + coordinator), 0.0
+        before, last = cpu_seconds(pids), 0.0
         for passed in looks(options.minutes):
-            now = cpu_seconds(nodes + coordinator)
-            each, memory = rss_mb(nodes), rss_mb(coordinator)
+            now, has = cpu_seconds(pids), Memory.of(cluster)
             part = (now - before) / (passed - last) if passed > last else 0.0
             print(
-                f"{passed:4.0f} s: nodes {min(each):.1f} to {max(each):.1f} MB, coordinator {memory[0]:.1f} MB, "
-                f"processor {100 * part:.1f} % of a core",
+                f"{passed:4.0f} s: nodes {min(has.nodes):.1f} to {max(has.nodes):.1f} MB, "
+                f"coordinator {has.coordinator:.1f} MB, processor {100 * part:.1f} % of a core",
                 flush=True,
             )
             before, last = now, passed
-        print(f"ls {ls(cluster, work):.2f} s")
+        print(f"ls {statistics.median(ls(cluster, work)):.2f} s")
         if options.pause:
-            input(f"coordinator {coordinator}, nodes {nodes}; Enter ends them: ")
+            input(f"nodes and, last, the coordinator: {pids}; Enter ends them: ")
 
 
 if __name__ == "__main__":
