@@ -6,12 +6,12 @@ pytest-xdist's own groups are told by the ids of tests, which pytest 9.2 does no
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TOGETHER = ("tests/e2e/", "tests/lab/", "tests/security/")
 
 
-class FilesTogether(LoadScopeScheduling):
+class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out files of tests that share something, those with most tests first, and then all others one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
