@@ -43,7 +43,7 @@ from roost.node.presence import Presence
 from roost.node.strangers import stranger_handlers
 from roost.security.authority import fingerprint
 from roost.security.identity import Identity
-from roost.wire.messages import Commit, GetNodes, GetStatus, Hello, Ping, Pong, Scrub, Status
+from roost.wire.messages import Clock, Commit, GetClock, GetNodes, GetStatus, Hello, Ping, Pong, Scrub, Status
 
 STORE_ID_PATH = "identity/store"
 OWN_DIRECTORIES = ("", "identity", "state")
@@ -243,6 +243,7 @@ class Node:
             Ping: self._ping,
             GetNodes: self.pulse.get_nodes,
             GetStatus: self._status,
+            GetClock: self._clock,
         }
 
     @property
@@ -287,6 +288,9 @@ class Node:
     async def _ping(self, call: Call) -> Reply:
         return Reply(Pong(self._runtime.now() - self._begun, self.damaged_total, self._watch.trouble))
 
+    async def _clock(self, call: Call) -> Reply:
+        return Reply(Clock(self._runtime.wall()))
+
     async def _status(self, call: Call) -> Reply:
         space = await self.store.space()
         return Reply(
@@ -306,6 +310,5 @@ class Node:
                 trouble=self._watch.trouble,
                 scrub=self.scrubber.text,
                 collection=self.collector.status,
-                wall_s=self._runtime.wall(),
             )
         )

@@ -301,7 +301,7 @@ class GetStatus(Request, tag="get-status", frozen=True):
 
 class Status(Answer, tag="status", frozen=True):
     """How the node is: bytes are of objects, `bytes_free` with its reserve taken off; `trouble` why it should be given
-    nothing; `scrub` and `collection` how these stand, in words; `wall_s` is the node's clock, in seconds since 1970."""
+    nothing; `scrub` and `collection` how these stand, in words."""
 
     node_id: NodeIdText
     name: NodeName
@@ -318,16 +318,27 @@ class Status(Answer, tag="status", frozen=True):
     trouble: Text = ""
     scrub: Text = ""
     collection: Text = ""
-    wall_s: Seconds = 0.0
+
+
+class GetClock(Request, tag="get-clock", frozen=True):
+    """What does your clock say?"""
+
+
+class Clock(Answer, tag="clock", frozen=True):
+    """The machine's clock, in seconds since 1970. It may be wrong, and decides nothing."""
+
+    wall_s: Seconds
 
 
 AnyRequest: TypeAlias = (
     Ping | Have | Put | Get | PassOn | Commit | RecordDigests | RecordIds | GetRecord | PutRecord | Verify | GetStatus
     | Join | GetNodes | GetVerified | Scrub | GetAges | Keep | Collect | Recover | Pair | Prove
+    | GetClock
 )  # fmt: skip
 AnyAnswer: TypeAlias = (
     Pong | Holding | Stored | Sending | PassedOn | Committed | Digests | RecordKept | Verified | Status | Admitted
     | Nodes | LastVerified | Scrubbed | Ages | Keeping | Collected | Sealed | Paired | Proved
+    | Clock
 )  # fmt: skip
 
 
@@ -344,7 +355,7 @@ ANSWER_TO: Mapping[type[AnyRequest], type[AnyAnswer]] = MappingProxyType({
     Ping: Pong, Have: Holding, Put: Stored, Get: Sending, PassOn: PassedOn, Commit: Committed, RecordDigests: Digests,
     RecordIds: Sending, GetRecord: Sending, PutRecord: RecordKept, Verify: Verified, GetStatus: Status, Join: Admitted,
     GetNodes: Nodes, GetVerified: LastVerified, Scrub: Scrubbed, GetAges: Ages, Keep: Keeping, Collect: Collected,
-    Recover: Sealed, Pair: Paired, Prove: Proved,
+    Recover: Sealed, Pair: Paired, Prove: Proved, GetClock: Clock,
 })  # fmt: skip
 """The one kind of answer that each kind of request has."""
 

@@ -11,9 +11,9 @@ from roost.client.session import Session
 from roost.cluster.heartbeat import is_called
 from roost.core.checkpoint import Redundancy
 from roost.core.cluster import Address, Member
-from roost.core.errors import RoostError, Unreachable
+from roost.core.errors import RoostError, Unreachable, Unsupported
 from roost.core.ids import NodeId
-from roost.wire.messages import AnyAnswer, AnyRequest, GetNodes, GetStatus, Nodes, Ping, Status
+from roost.wire.messages import AnyAnswer, AnyRequest, Clock, GetClock, GetNodes, GetStatus, Nodes, Ping, Status
 
 ANSWER_LIMIT_S = 5.0
 ENOUGH = Redundancy.parse("2")
@@ -98,21 +98,30 @@ async def _ask_all(session: Session, member: Member) -> _Told:
         await _ask(session, node, Ping())
         if not member.storage:
             return _Told(member)
-        begun = session.runtime.wall()
         status = await _ask(session, node, GetStatus())
-        ended = session.runtime.wall()
+        skew = await _skew(session, member) if _elsewhere(session, member) else None
         nodes = await _ask(session, node, GetNodes())
     except RoostError as error:
         return _Told(member, error.message)
     assert isinstance(status, Status)
     assert isinstance(nodes, Nodes)
-    skew, heard = None, None
+    heard = None
     if _elsewhere(session, member):
-        if status.wall_s:
-            skew = Skew(member.name, status.wall_s - (begun + ended) / 2, abs(ended - begun) / 2)
         us = next((seen for seen in nodes.seen if seen.node_id == session.identity.node_id), None)
         heard = Heard(member.name, us.state, us.address) if us is not None else None
     return _Told(member, "", status, skew, heard)
+
+
+async def _skew(session: Session, member: Member) -> Skew | None:
+    """How far a member's clock is from ours; None when it is of a release that does not tell."""
+    begun = session.runtime.wall()
+    try:
+        clock = await _ask(session, member.node_id, GetClock())
+    except Unsupported:
+        return None
+    ended = session.runtime.wall()
+    assert isinstance(clock, Clock)
+    return Skew(member.name, clock.wall_s - (begun + ended) / 2, abs(ended - begun) / 2)
 
 
 async def _serving(session: Session, served: RunState | None, mine: _Told | None) -> Serving | None:
