@@ -1,6 +1,7 @@
 """Real `roost` processes on the machines of a lab, each with a home and a machine id of its own."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,14 @@ class Lab:
         terminal = Terminal(command, environment={**environment, "TERM": "xterm"}, directory=folder)
         self.terminals.append(terminal)
         return terminal
+
+    def told(self, name: str, typed: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        """Run a command on a machine as a script does, with these lines to read; without --json."""
+        folder, environment, options = self._place(name)
+        command = [*self.wires.prefix(name), sys.executable, "-m", "roost", *map(str, arguments), *options]
+        return subprocess.run(
+            command, input=typed, capture_output=True, text=True, env=environment, cwd=folder, timeout=60
+        )
 
     def _place(self, name: str) -> tuple[Path, dict[str, str], list[str]]:
         """The folder, the environment, and the options of all commands of a machine."""

@@ -4,6 +4,7 @@ import re
 
 from lab.conftest import MakeLab
 
+DOWN = "\x1bOB"
 CODE = re.compile(r"JOIN CODE +([0-9A-Z]{4}-[0-9A-Z]{4})")
 
 
@@ -32,19 +33,18 @@ def test_join_with_nothing_else_finds_the_cluster_asks_for_the_code_and_runs(mak
         assert code not in log.read_text(errors="replace")
 
 
-def test_of_several_clusters_one_is_picked_by_its_number_and_a_wrong_code_shows_another(make_lab: MakeLab) -> None:
+def test_of_several_clusters_one_is_picked_with_the_arrows_and_a_wrong_code_shows_another(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     lab.config("m3", cluster="attic")
     _, attic = lab.start("m3")
     starting = lab.sit_at("m1", "start")
     [code] = CODE.findall(starting.until("then another is shown"))
     joining = lab.sit_at("m2", "join", "--name", "m2", "--client")
-    shown = joining.until("which cluster?")
-    rows = dict(re.findall(r"(\d)  (\w+) \(", shown))
-    assert sorted(rows.values()) == ["attic", "test"]
-    joining.type("7\n")
-    joining.until("type a number from 1 to 2")
-    joining.type(f"{next(number for number, name in rows.items() if name == 'test')}\n")
+    shown = joining.until("test (")
+    if shown.find("attic (") < shown.find("test ("):
+        joining.type(DOWN)
+        joining.until("test (")
+    joining.type("\r")
     joining.until("join code (")
     joining.type(f"{attic}\n")
     assert "not the join code that is shown now" in joining.until("hint:")
@@ -61,3 +61,19 @@ def test_ctrl_c_at_the_question_ends_it_and_leaves_nothing(make_lab: MakeLab) ->
     joining.until("join code (")
     assert joining.interrupt() == 130
     assert not (lab.home("m2") / "identity").exists()
+
+
+def test_without_a_terminal_the_clusters_are_numbered_and_the_answers_are_read_line_by_line(make_lab: MakeLab) -> None:
+    lab = make_lab(4)
+    lab.config("m3", cluster="attic")
+    lab.start("m3")
+    _, code = lab.start("m1")
+    lab.begin("m4", "join", code, "--cluster", "test").until("listening")
+    clusters = [cluster["name"] for cluster in lab.done("m2", "discover")["clusters"]]
+    assert sorted(clusters) == ["attic", "test"]
+    done = lab.told("m2", f"9\n{clusters.index('test') + 1}\n{code}\n", "join", "--client", "--name", "m2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"1  \w+ \(.*\n  2  \w+ \(", done.stderr)
+    assert "type a number from 1 to 2" in done.stderr
+    assert [row["name"] for row in lab.done("m1", "status")["others"] if row["name"] == "m2"] == ["m2"]
+    assert lab.told("m2", "", "ls").returncode == 0

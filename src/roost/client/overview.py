@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from roost.checkpoints.repair import Plan
 from roost.checkpoints.steward import Mended
-from roost.client.results import ClusterStatus, Listing, NodeRow, RepairResult, RepairRow, WatchRow
+from roost.client.results import ClusterStatus, Listing, NodeRow, OtherRow, RepairResult, RepairRow, WatchRow
 from roost.client.run_state import RunState
 from roost.client.session import Session
 from roost.core.cluster import Member, NodeState, View
@@ -191,4 +191,5 @@ def status_of(
         coordinator_running=coordinator is not None,
         problems=tuple(problems),
         watching=tuple(WatchRow(path, tuple(waits)) for path, waits in coordinator.watching) if coordinator else (),
+        others=tuple(OtherRow(m.node_id, m.name) for m in view.members if not m.storage),
     )

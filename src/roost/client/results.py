@@ -285,6 +285,14 @@ class WatchRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherRow:
+    """A member that keeps nothing: a coordinator, or a machine that only stores and gathers."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The whole cluster at one look."""
 
@@ -297,6 +305,7 @@ class ClusterStatus:
     coordinator_running: bool
     problems: tuple[str, ...]
     watching: tuple[WatchRow, ...] = ()
+    others: tuple[OtherRow, ...] = ()
 
 
 def rfc3339(seconds: int) -> str:

@@ -54,15 +54,15 @@ def join(
     frame = Frame.of(home, config, json)
     if not word and not paired(frame.home):
         word = os.environ.get(TOKEN_VARIABLE)
-    if not word and not paired(frame.home) and (json or not sys.stdin.isatty()):
-        raise NotAdmitted(
-            "this machine belongs to no cluster yet, and neither a join code nor a token was given",
-            hint="where roost start runs a code is shown: roost join CODE; or roost token create there, and here: "
-            "roost join TOKEN, or ROOST_TOKEN=TOKEN",
-        )
     if not word and not paired(frame.home):
-        from roost.apps.cli.picking import ask_code, pick_cluster
+        from roost.apps.cli.picking import ask_code, pick_cluster, somebody_answers
 
+        if json or not somebody_answers():
+            raise NotAdmitted(
+                "this machine belongs to no cluster yet, and neither a join code nor a token was given",
+                hint="where roost start runs a code is shown: roost join CODE; or roost token create there, and here: "
+                "roost join TOKEN, or ROOST_TOKEN=TOKEN",
+            )
         with frame.watched():
             cluster = cluster if at else pick_cluster(frame, cluster)
             word = ask_code(frame.output)

@@ -93,6 +93,9 @@ def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
     if found.nodes:
         yield ""
         yield from node_lines(found.nodes)
+    if found.others:
+        yield ""
+        yield f"also in the cluster, keeping nothing: {listed([row.name for row in found.others])}"
     scrubbed = [row for row in found.nodes if row.scrub]
     if scrubbed:
         yield ""
