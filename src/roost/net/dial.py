@@ -29,6 +29,7 @@ async def first_to_answer(addresses: Iterable[Address], open_link: Open, accept:
     address = next(waiting, None)
     under_way: dict[asyncio.Task[Link], Address] = {}
     problem: RoostError = Unreachable("no address of it is known", hint="see: roost nodes")
+    chosen: Link | None = None
     try:
         while address is not None or under_way:
             if address is not None:
@@ -52,14 +53,25 @@ async def first_to_answer(addresses: Iterable[Address], open_link: Open, accept:
                     link.abort()
                     raise
                 else:
+                    chosen = link
                     return link, at
         raise problem
     finally:
         for task in under_way:
+            task.add_done_callback(_abort)
             task.cancel()
-        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
-            if isinstance(outcome, Link):
-                outcome.abort()
+        try:
+            await asyncio.gather(*under_way, return_exceptions=True)
+        except asyncio.CancelledError:
+            if chosen is not None:
+                chosen.abort()
+            raise
+
+
+def _abort(task: asyncio.Task[Link]) -> None:
+    """Give up what was dialled beside the link that is taken, if it answers all the same."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort()
 
 
 def _worse(known: RoostError, fresh: RoostError) -> RoostError:

@@ -211,12 +211,21 @@ class Links:
             )
 
         link, address = await first_to_answer(addresses, open_link, self._accept)
+        try:
+            await self._note(node, peer, address)
+            self._require_open()
+        except BaseException:  # nobody knows of the link yet
+            link.abort()
+            raise
+        return link
+
+    async def _note(self, node: NodeId, peer: _PeerLinks, address: Address) -> None:
+        """Remember where the peer answered."""
         if peer.worked != address:
             peer.worked = address
             if self._worked is not None:
                 async with self._telling:
                     await self._runtime.in_thread(self._worked, node, address)
-        return link
 
     def _accept(self, link: Link) -> None:
         self._require_open()

@@ -26,6 +26,7 @@ from roost.net.link import CONNECT_LIMIT_S
 from roost.net.links import BULK_LINKS_MAX, DIAL_ATTEMPTS, REFUSAL_S, TRUSTED_S, Links
 from roost.net.server import Call, Reply
 from roost.net.stream import SLICE_BYTES, Stream
+from roost.testing.loop import SimulatedLoop
 from roost.testing.network import SimHost
 from roost.testing.runtime import SimRuntime
 from roost.wire.messages import Get, GetStatus, Hello, Ping, Pong, Put, Sending, Stored
@@ -33,6 +34,8 @@ from roost.wire.messages import Get, GetStatus, Hello, Ping, Pong, Put, Sending,
 TWO = node_id(2)
 BIG = some(2 * SLICE_BYTES)
 NAME = object_id(BIG)
+STEPS_OF_A_CALL = 120
+"""More than a call takes that has to dial."""
 
 
 class Counting:
@@ -507,6 +510,35 @@ def test_closing_while_a_link_is_dialled(after_s: float) -> None:
         assert len(network.dialled) <= dialled + 1
 
     play(scenario)
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("end", ["the call is cancelled", "all is closed"])
+def test_whenever_a_call_ends_while_it_dials_no_connection_is_left(end: str, bulk: bool) -> None:
+    """Before each step in turn; the addresses are so many that one is under way beside that which answers."""
+
+    async def scenario(pair: Pair) -> None:
+        await pair.serve()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        for step in range(1, STEPS_OF_A_CALL):
+            links = pair.links_of(silent(pair, 7), address(2), worked=lambda node, address: None)
+            call = loop.create_task(links.call(TWO, GetStatus(), bulk=bulk))
+            happened = asyncio.Event()
+            strike = loop.strike(step, lambda context: True, happened.set)
+            await asyncio.wait([call, loop.create_task(happened.wait())], return_when=asyncio.FIRST_COMPLETED)
+            strike.call_off()
+            happened.set()
+            if end == "the call is cancelled":
+                call.cancel()
+                await asyncio.sleep(0)
+            await links.close()
+            await asyncio.wait([call])
+            assert call.cancelled() or call.exception() is None or isinstance(call.exception(), RoostError)
+            await asyncio.sleep(3)
+            assert pair.host.tasks == set(), f"before step {step}"
+
+    play(scenario, seeds=[1])
 
 
 def test_a_peer_of_another_release_is_told_apart_from_one_that_is_down() -> None:
