@@ -178,11 +178,12 @@ class DiskChunkStore:
         absent: list[ObjectId] = []
         for begin in range(0, len(ids), _LOOKED_AT_A_TIME):
             some = ids[begin : begin + _LOOKED_AT_A_TIME]
+            known = [object_id in self._index for object_id in some]  # what comes in from here on may not be seen
             sizes = await self._runtime.in_thread(self._look, some)
             if None in sizes:
                 await self._mount.require()
-            for object_id, size in zip(some, sizes, strict=True):
-                if not self._readback.stands(object_id, size):
+            for object_id, was_known, size in zip(some, known, sizes, strict=True):
+                if not was_known or not self._readback.stands(object_id, size):
                     absent.append(object_id)
             moved(len(some))
         gone = set(absent)

@@ -135,8 +135,10 @@ class Readback:
             reader.close()
 
     async def _look_again(self, object_id: ObjectId) -> None:
+        if object_id in self._receiving:  # what comes in meanwhile may not be seen
+            return
         [size] = await self._runtime.in_thread(file_sizes, self._disk, self._layout, [object_id])
-        if size is None and object_id not in self._receiving:
+        if size is None:
             self._vanished(object_id)
 
     def _vanished(self, object_id: ObjectId) -> None:

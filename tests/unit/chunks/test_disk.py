@@ -567,6 +567,25 @@ def test_an_object_that_cannot_be_looked_at_does_not_stop_a_start() -> None:
     simulate(scenario)
 
 
+def test_what_comes_in_while_a_commit_looks_for_it_has_not_vanished() -> None:
+    """At whatever moment the look is: it may be over before the file has its name, and tell of it only afterwards."""
+
+    async def scenario(disk: MemoryDisk) -> None:
+        store = await opened(disk)
+        for seed in range(100):
+            name, data = some(100, seed)
+            putting = asyncio.create_task(store.put(name, Body.of(data)))
+            await asyncio.sleep(0.0001 * seed)
+            async with store.guard():
+                absent = await store.missing([name])
+            await putting
+            assert absent in ([], [name])
+            assert await store.have([name]) == [True]
+        assert store.damaged_total == 0
+
+    simulate(scenario)
+
+
 def test_a_vanished_file_is_not_found() -> None:
     async def scenario(disk: MemoryDisk) -> None:
         store = await opened(disk)
