@@ -11,6 +11,8 @@ test sets at any time:
   bytes are not those that were written to it, also when it gets another name;
 * `stop_after`: how many changes the disk lives for; the next one raises PowerCut, and the disk is dead; `on_power_cut`
   is called first;
+* `on_fault` hears the name of a fault each time that somebody comes to feel it: ``full``, ``read-only``,
+  ``disk error`` (of `failing`), ``lies``;
 * `dead`: each call raises PowerCut and has no effect, except `close` and `release`, which do nothing.
 
 `crash_states`, `remains` and `crash` say what is there after the power comes back, `kill` what is there after only the
@@ -24,7 +26,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from roost.core.errors import Busy, Failed, NotFound
+from roost.core.errors import Busy, Failed, NotFound, RoostError
 from roost.disk.faults import error_for, not_a_file
 from roost.disk.port import DiskSpace, FileInfo, FileKind, Lock, ReadFile, WriteFile, checked_path, parent_of
 from roost.testing.crash import state_drawn, states_of
@@ -60,6 +62,7 @@ class MemoryDisk:
         self.on_power_cut: Callable[[], None] | None = None
         self.on_harm: Callable[[str], None] | None = None
         self.on_change: Callable[[Operation], None] | None = None
+        self.on_fault: Callable[[str], None] | None = None
         self.lies: Lies | None = None
         self.failing: set[str] = set()
         self.cost_bytes = 0
@@ -104,6 +107,16 @@ class MemoryDisk:
         if self.on_harm is not None:
             self.on_harm(path)
 
+    def feel(self, fault: str) -> None:
+        """Note that somebody came to feel a fault."""
+        if self.on_fault is not None:
+            self.on_fault(fault)
+
+    def fault(self, name: str, number: int, *, doing: str, path: str) -> RoostError:
+        """The error by which somebody comes to feel a fault."""
+        self.feel(name)
+        return error_for(number, doing=doing, path=path)
+
     def files(self) -> list[tuple[str, Inode]]:
         """All files that have a name, by path."""
         return files_below(self._medium.root)
@@ -136,7 +149,7 @@ class MemoryDisk:
     def open_write(self, path: str) -> WriteFile:
         self._begin("open", checked_path(path))
         if self.read_only:
-            raise error_for(errno.EROFS, doing="open", path=path)
+            raise self.fault("read-only", errno.EROFS, doing="open", path=path)
         return MemoryFile(self, self._regular(path, follow=False), path)
 
     def rename(self, source: str, target: str) -> None:
@@ -235,6 +248,8 @@ class MemoryDisk:
     def space(self) -> DiskSpace:
         self._begin("measure", "")
         total = UNBOUNDED_BYTES if self.bytes_max is None else self.bytes_max
+        if self.bytes_max is not None:
+            self.feel("full")
         return DiskSpace(free=max(0, total - self._medium.used), total=total)
 
     def lock(self, path: str) -> Lock:
@@ -257,10 +272,10 @@ class MemoryDisk:
                 self.on_power_cut()
             raise PowerCut
         if self.failing and (self._is_failing(path) or (also is not None and self._is_failing(also))):
-            raise error_for(errno.EIO, doing=what, path=path)
+            raise self.fault("disk error", errno.EIO, doing=what, path=path)
         if changes:
             if self.read_only:
-                raise error_for(errno.EROFS, doing=what, path=path)
+                raise self.fault("read-only", errno.EROFS, doing=what, path=path)
             self.operations += 1
             operation = Operation(what, path, also or "")
             self.journal.append(operation)
@@ -280,7 +295,7 @@ class MemoryDisk:
         if self._look(path) is not None:
             raise error_for(errno.EEXIST, doing=doing, path=path)
         if self._room() <= 0:
-            raise error_for(errno.ENOSPC, doing=doing, path=path)
+            raise self.fault("full", errno.ENOSPC, doing=doing, path=path)
         return directory, _last(path)
 
     def _directory(self, path: str, doing: str = "open") -> Inode:
@@ -310,6 +325,7 @@ class MemoryDisk:
         disk = MemoryDisk(block_bytes=medium.block_bytes, bytes_max=self.bytes_max)
         disk._medium = medium
         disk.on_harm, disk.on_change, disk.lies = self.on_harm, self.on_change, self.lies
+        disk.on_fault = self.on_fault
         return disk
 
 

@@ -46,12 +46,13 @@ class MemoryFile:
         fitting = max(0, len(self._inode.data) + self._disk._room() - offset)
         lies = self._disk.lies
         if lies is not None and lies.concern(self._path):
+            self._disk.feel("lies")
             lies.write(self._disk, self._inode, self._path, view[:fitting], offset)
         else:
             self._disk._medium.write(self._inode, view[:fitting], offset)
         self._disk.cost_bytes += min(fitting, len(view))
         if fitting < len(view):
-            raise error_for(errno.ENOSPC, doing="write", path=self._path)
+            raise self._disk.fault("full", errno.ENOSPC, doing="write", path=self._path)
 
     def info(self) -> FileInfo:
         self._begin("look at")
@@ -62,7 +63,7 @@ class MemoryFile:
         if size < 0:
             raise error_for(errno.EINVAL, doing="cut", path=self._path)
         if size - len(self._inode.data) > self._disk._room():
-            raise error_for(errno.ENOSPC, doing="cut", path=self._path)
+            raise self._disk.fault("full", errno.ENOSPC, doing="cut", path=self._path)
         self._disk._medium.truncate(self._inode, size)
 
     def begin_writeback(self, offset: int, length: int) -> None:

@@ -8,7 +8,7 @@ held and arrives when the cut is healed. Where a stream breaks is decided in `te
 import asyncio
 import contextvars
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from roost.core.cluster import Address
@@ -21,29 +21,33 @@ FIRST_FREE_PORT = 40_000
 DELAY_S = (0.000_05, 0.001)
 BYTES_PER_S = 1e9
 RESET_DELAY_MAX_S = 2.0
+FREEZE = "freeze"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one direction between two hosts is like: seconds a byte is under way (drawn between two bounds), and how
-    many bytes a second enter."""
+    many bytes a second enter. With a `cause` it is a fault, which who sends there comes to feel."""
 
     delay_s: tuple[float, float] = DELAY_S
     bytes_per_s: float = BYTES_PER_S
+    cause: str = ""
 
 
 class SimNetwork:
     """The world between the hosts. All chance comes from `rng`; `line` is what hosts get that `set_line` does not
-    name."""
+    name. `felt` hears the cause of every cut and every line that held or slowed something, and ``freeze`` when a frozen
+    process kept somebody waiting."""
 
     def __init__(self, rng: random.Random, *, line: Line = Line()) -> None:
         self.rng = rng
         self.changed = Waiters()
         """Notified whenever a host or a line comes back."""
+        self.felt: Callable[[str], None] | None = None
         self._line = line
         self._lines: dict[tuple[str, str], Line] = {}
         self._busy_until: dict[tuple[str, str], float] = {}
-        self._cuts: set[tuple[str, str]] = set()
+        self._cuts: dict[tuple[str, str], str] = {}
         self._hosts: dict[str, SimHost] = {}
         self._listeners: dict[Address, SimListener] = {}
         self._ports = FIRST_FREE_PORT
@@ -85,20 +89,20 @@ class SimNetwork:
         """The same of hosts that need not be there yet."""
         self._lines[source, target] = line
 
-    def cut(self, source: "SimHost", target: "SimHost", *, both: bool = True) -> None:
+    def cut(self, source: "SimHost", target: "SimHost", *, both: bool = True, cause: str = "cut") -> None:
         """Let nothing through from `source` to `target`, nor back unless `both` is False. What is under way is held."""
-        self._cuts.add((source.name, target.name))
+        self._cuts[source.name, target.name] = cause
         if both:
-            self._cuts.add((target.name, source.name))
+            self._cuts[target.name, source.name] = cause
 
-    def part(self, *groups: Iterable["SimHost"]) -> None:
+    def part(self, *groups: Iterable["SimHost"], cause: str = "cut") -> None:
         """Cut every host of a group off from all hosts of the other groups."""
         sides = [list(group) for group in groups]
         for index, side in enumerate(sides):
             for other in sides[index + 1 :]:
                 for source in side:
                     for target in other:
-                        self.cut(source, target)
+                        self.cut(source, target, cause=cause)
 
     def heal(self) -> None:
         """End all cuts; what was held goes on."""
@@ -133,6 +137,17 @@ class SimNetwork:
         """Whether bytes get from `source` to `target` now."""
         return (source.name, target.name) not in self._cuts
 
+    def passes(self, source: "SimHost", target: "SimHost") -> bool:
+        """The same, asked by who has something to send: if not, the cut is felt."""
+        cause = self._cuts.get((source.name, target.name))
+        self.feel(cause)
+        return cause is None
+
+    def feel(self, cause: str | None) -> None:
+        """Tell that something was held or slowed, and why; does nothing without a cause."""
+        if cause and self.felt is not None:
+            self.felt(cause)
+
     def delay(self, source: "SimHost", target: "SimHost") -> float:
         """How long the next byte is under way, in seconds."""
         return self.rng.uniform(*self._lines.get((source.name, target.name), self._line).delay_s)
@@ -141,6 +156,7 @@ class SimNetwork:
         """When `size` bytes that are sent now will have arrived; all streams of the two share their line."""
         names = (source.name, target.name)
         line = self._lines.get(names, self._line)
+        self.feel(line.cause)
         begin = max(asyncio.get_running_loop().time(), self._busy_until.get(names, 0.0))
         self._busy_until[names] = begin + size / line.bytes_per_s
         return self._busy_until[names] + self.rng.uniform(*line.delay_s)
@@ -260,8 +276,10 @@ class SimHost:
 
     def _is_free(self, other: "SimHost", *, greeted: bool) -> bool:
         """A frozen process's machine still takes the connection, but nobody says hello."""
-        way = self.world.is_open(self, other) and self.world.is_open(other, self)
-        return way and not self.frozen and not (greeted and other.frozen)
+        way = self.world.passes(self, other) and self.world.passes(other, self)
+        frozen = self.frozen or (greeted and other.frozen)
+        self.world.feel(FREEZE if frozen else None)
+        return way and not frozen
 
     async def listen(self, address: Address, accepted: Accepted) -> "SimListener":
         if self.dead:
@@ -273,6 +291,7 @@ class SimHost:
     async def thawed(self) -> None:
         """Return once the process runs; Unreachable when it is dead."""
         while self.frozen and not self.dead:
+            self.world.feel(FREEZE)
             await self.world.changed.wait()
         if self.dead:
             raise Unreachable(f"host {self.name} crashed")

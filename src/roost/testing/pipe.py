@@ -102,11 +102,11 @@ class Pipe:
     def resume(self) -> None:
         """Go on if nothing is in the way."""
         self._acknowledge()
-        if self._timer is None and self.under_way and self._world.is_open(self.source, self.target):
+        if self._timer is None and self.under_way and self._world.passes(self.source, self.target):
             self._timer = self._loop.call_at(max(self._loop.time(), self.under_way[0][0]), self._arrive)
 
     def _acknowledge(self) -> None:
-        if self._acknowledged and self._world.is_open(self.target, self.source):
+        if self._acknowledged and self._world.passes(self.target, self.source):
             self.waiting -= self._acknowledged
             self._acknowledged = 0
             self.sender.changed.notify()
@@ -118,7 +118,7 @@ class Pipe:
 
     def _arrive(self) -> None:
         self._timer = None
-        if not self._world.is_open(self.source, self.target):
+        if not self._world.passes(self.source, self.target):
             return
         if self.target.dead and self.target.silent and not self.target.forgotten:
             return  # nobody is there to acknowledge or to object

@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class DiskSpeed:
-    """What a simulated disk takes its time for; 0 is at once."""
+    """What a simulated disk takes its time for; 0 is at once. `felt` is called whenever that held somebody up."""
 
     bytes_per_s: float = 0.0
     sync_s: float = 0.0
+    felt: Callable[[], None] | None = None
 
 
 class SimProcess:
@@ -49,6 +50,8 @@ class SimProcess:
         """Called once when it dies by its disk."""
         self._crashes = crashes
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.tasks_peak = 0
+        """The most tasks that it had at once."""
         self._context = contextvars.copy_context()
         self._context.run(ADOPT.set, self._adopt)
         self._charged = (disk.cost_bytes, disk.cost_syncs)
@@ -89,6 +92,7 @@ class SimProcess:
 
     def _adopt(self, task: "asyncio.Task[Any]") -> None:
         self._tasks[task] = None
+        self.tasks_peak = max(self.tasks_peak, len(self._tasks))
         task.add_done_callback(self._ended)
         if self.dead:
             task.cancel()
@@ -109,6 +113,8 @@ class SimProcess:
         seconds = (self._charged[1] - before[1]) * self.speed.sync_s
         if self.speed.bytes_per_s:
             seconds += (self._charged[0] - before[0]) / self.speed.bytes_per_s
+        if seconds and self.speed.felt is not None:
+            self.speed.felt()
         return seconds
 
 

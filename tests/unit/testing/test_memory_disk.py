@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roost.core.errors import Busy, DiskFault, NoSpace, RoostError
 from roost.testing.disk import MemoryDisk, PowerCut
+from roost.testing.lies import Lies
 
 Contents = frozenset[tuple[str, bytes | str]]
 
@@ -367,6 +368,28 @@ def test_failing_paths_fail_with_all_below_them() -> None:
     disk.failing = {""}
     with pytest.raises(DiskFault):
         disk.open_read("dx")
+
+
+def test_a_fault_is_told_of_when_it_is_felt_and_not_before() -> None:
+    disk = MemoryDisk()
+    felt: list[str] = []
+    disk.on_fault = felt.append
+    durable(disk, "a", b"x")
+    file = disk.open_write("a")
+    disk.bytes_max, disk.read_only = 1, True
+    disk.failing.add("elsewhere")
+    assert felt == []
+    for call in (lambda: disk.unlink("a"), lambda: disk.info("elsewhere")):
+        with pytest.raises(DiskFault):
+            call()
+    assert felt == ["read-only", "disk error"]
+    disk.read_only = False
+    with pytest.raises(NoSpace):
+        file.pwrite(b"yz", 0)
+    disk.bytes_max, disk.lies = None, Lies(random.Random(1), rate=1.0, folders=("a",))
+    file.pwrite(b"yz", 0)
+    assert felt == ["read-only", "disk error", "full", "lies"]
+    assert disk.kill().on_fault is disk.on_fault, "a fault outlives the process"
 
 
 def test_after_a_failed_sync_no_later_one_makes_the_bytes_durable() -> None:

@@ -85,6 +85,25 @@ def test_an_error_that_is_none_of_ours_is_told() -> None:
     run_simulated(scenario(), seconds_max=60)
 
 
+def test_it_is_known_how_many_tasks_there_were_at_once_and_when_a_slow_disk_held_one_up() -> None:
+    async def scenario() -> None:
+        one = process(SimNetwork(random.Random(1)), 1, [])
+        felt: list[float] = []
+        one.speed.felt = lambda: felt.append(asyncio.get_running_loop().time())
+        sleeping = [one.spawn(asyncio.sleep(1), name=f"sleeper {number}") for number in range(5)]
+        await asyncio.wait(sleeping)
+        assert (one.tasks, one.tasks_peak) == (0, 5)
+        await one.spawn(one.runtime.in_thread(write_durably, one.disk, "a", b"x"), name="quick")
+        await one.spawn(one.runtime.in_thread(one.disk.exists, "a"), name="after it")
+        one.speed.sync_s = 0.5
+        assert felt == []
+        await one.spawn(one.runtime.in_thread(write_durably, one.disk, "b", b"x"), name="slow")
+        await one.spawn(one.runtime.in_thread(one.disk.exists, "b"), name="after it")
+        assert len(felt) == 1
+
+    run_simulated(scenario(), seconds_max=60)
+
+
 def test_what_is_durable_is_what_the_worst_power_cut_leaves() -> None:
     disk = MemoryDisk()
     write_durably(disk, "kept", b"whole")

@@ -230,6 +230,31 @@ def test_a_line_has_its_speed_and_streams_share_it() -> None:
     play(scenario)
 
 
+def test_what_holds_or_slows_is_told_of_by_its_cause_when_it_is_felt() -> None:
+    async def scenario(world: World) -> None:
+        felt: list[str] = []
+        near, far = await world.streams()
+        world.net.felt = felt.append
+        world.net.cut(world.b, world.a, both=False, cause="one way")
+        world.net.set_line(world.a, world.b, Line(cause="slow"))
+        assert felt == []
+        await near.send([b"x"])
+        assert await receive(far, 1) == b"x"
+        assert set(felt) == {"slow", "one way"}, "the acknowledgement is held"
+        world.net.heal()
+        felt.clear()
+        world.net.freeze(world.b)
+        assert felt == []
+        waiting = asyncio.create_task(receive(far, 1))
+        await asyncio.sleep(1)
+        assert felt == ["freeze"]
+        world.net.thaw(world.b)
+        await near.send([b"y"])
+        assert await waiting == b"y"
+
+    play(scenario)
+
+
 def test_one_seed_is_one_history() -> None:
     async def history(seed: int) -> list[float]:
         world = World(seed)
