@@ -10,12 +10,18 @@ from sim.world import World
 SERVICES_MAX = 25
 """Tasks of a node that nobody talks to."""
 TASKS_A_CONNECTION = 4
+TASKS_AT_ONCE_MAX = 200
+"""Of a node, at any moment of a run with so few people and so little data."""
 QUIET_LIMIT_S = 20.0
 
 
 async def require_bounded(world: World) -> None:
-    """Violation when a node that nobody asks anything any more still holds what it should have given back."""
+    """Violation when a node that nobody asks anything any more still holds what it should have given back, or ever had
+    more under way at once than a cluster so small can ask of it."""
     for node in world.surviving():
+        assert node.process is not None
+        if (peak := node.process.tasks_peak) > TASKS_AT_ONCE_MAX:
+            raise Violation(f"{node.name} had {peak} tasks at once")
         if not await world.cluster.until(lambda node=node: not _held(node), within_s=QUIET_LIMIT_S, every_s=0.05):  # type: ignore[misc]
             raise Violation(f"{node.name} does not give back: {_held(node)}")
 

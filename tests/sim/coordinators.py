@@ -6,6 +6,7 @@ others is wired here in the same way.
 """
 
 import asyncio
+import random
 from functools import partial
 
 from roost.checkpoints.steward import Steward
@@ -30,6 +31,8 @@ from sim.world import World
 
 INSTANCE_BYTES = 16
 RATE = 50 * 1024 * 1024
+STEPS_MAX = 3000
+WAIT_S = 30.0
 
 
 class Coordinator:
@@ -40,7 +43,6 @@ class Coordinator:
         self.identity: Identity = member(10 + number, machine=200 + number)
         self.home = MemoryDisk(block_bytes=BLOCK_BYTES)
         self.process: SimProcess | None = None
-        self.repaired = 0
         self._world = world
         self._host = f"10.0.3.{1 + number}"
 
@@ -55,6 +57,25 @@ class Coordinator:
         self._world.tell(f"{self.name} is killed")
         self.process.die(silent=False)
         self.home = self.home.kill()
+
+    def cut_power(self, chance: random.Random) -> None:
+        """Its machine loses its power; its home is what that leaves."""
+        assert self.process is not None
+        self._world.tell(f"{self.name} loses its power")
+        self.process.die()
+        self.home = self.home.crash(chance)
+
+    async def die_at_a_step(self, chance: random.Random) -> None:
+        """Let it die at any await of what it does, and start again a while later."""
+        assert self.process is not None
+        process = self.process
+        blow = self.kill if chance.random() < 0.5 else partial(self.cut_power, chance)
+        strike = process.before_step(round(STEPS_MAX ** chance.random()), blow)
+        if await self._world.cluster.until(lambda: process.dead, within_s=WAIT_S):
+            self._world.covered.add("coordinator died")
+            await asyncio.sleep(chance.choice((0.1, 3.0, 30.0)))
+            self.start()
+        strike.call_off()
 
     async def _run(self, process: SimProcess) -> None:
         runtime, own = process.runtime, self.identity.node_id
@@ -106,12 +127,3 @@ class Coordinator:
             group.create_task(agent.run())
             group.create_task(pulse.run())
             group.create_task(steward.run())
-
-
-async def live(coordinator: Coordinator, lives_s: list[float]) -> None:
-    """Run it, and kill and start it again after each of these times."""
-    for life_s in lives_s:
-        await asyncio.sleep(life_s)
-        coordinator.kill()
-        await asyncio.sleep(min(1.0, life_s))
-        coordinator.start()

@@ -1,30 +1,26 @@
-"""What people do to a cluster: store, gather, remove, bring back, repair, collect, add and drain machines; and what may
-come of each, given what befell the cluster."""
+"""What people do with checkpoints: store, gather, remove and bring back; and what may come of each, given what befell
+the cluster."""
 
-import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from roost.checkpoints.delivery import ask_all_have
-from roost.checkpoints.drain import set_standing
+from roost.checkpoints.catalogue import Listed
 from roost.checkpoints.gather import gather
+from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.remove import remove
 from roost.checkpoints.scan import scan
-from roost.checkpoints.steward import Mended, Steward
 from roost.checkpoints.store import Receipt, StoreRequest, store
 from roost.checkpoints.target import Target
 from roost.checkpoints.undelete import Undeleted, undelete
 from roost.client.session import Session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
-from roost.core.errors import Lost, NoSpace, NotFound, RoostError, Unreachable
-from roost.core.ids import CheckpointName, NodeId
+from roost.core.errors import DiskFault, Lost, NoSpace, NotFound, RoostError, Unreachable
+from roost.core.ids import CheckpointName, NodeId, RecordId
 from roost.disk.port import FileKind
-from roost.testing.cluster import BLOCK_BYTES, SimNode
+from roost.testing.cluster import BLOCK_BYTES
 from roost.testing.disk import MemoryDisk
 from roost.testing.process import SimProcess
-from roost.wire.messages import Collect, Collected
 from sim.checkpoints import Entry, Facts, Tree, difference, is_of, read_tree, write_tree
 from sim.disks import Oldest
 from sim.ledger import Claim, Violation
@@ -39,6 +35,10 @@ LOSES_ANSWERS = frozenset((
 ))  # fmt: skip
 """Faults after which a store may fail although its commit was done: what it stored is whole or absent then."""
 AWARE_S = 1.0
+AILING = 0.15
+"""So often the disk for the target of a gather ails; a third as often something of what is stored cannot be read."""
+TARGETS = {NoSpace: ("full",), DiskFault: ("disk error",)}
+"""What the target's disk suffers from when a gather ends with such an error."""
 
 
 class Deeds:
@@ -53,9 +53,10 @@ class Deeds:
     # -- store ---------------------------------------------------------------------------------------------------
 
     async def store(
-        self, person: Person, name: str, tree: Tree, redundancy: Redundancy, *, dies_after_s: float | None = None
-    ) -> None:
-        """Store a tree; the receipt is held against the disks the moment it is given."""
+        self, person: Person, name: str, tree: Tree, redundancy: Redundancy, *, healed: bool = False
+    ) -> bool:
+        """Store a tree; the receipt is held against the disks the moment it is given. Whether it ended: the process may
+        die of it, unless all is `healed`, and then it must succeed in full."""
         attempt = self._ledger.begin(name, tree, redundancy)
         what = f"{person.name} stores {name} #{attempt.number} x{redundancy}"
         self._world.tell(f"{what} begins")
@@ -64,6 +65,9 @@ class Deeds:
         if not tree.single:
             disk.make_directory(inside)
         write_tree(disk, "" if tree.single else inside, tree)
+        unreadable = not healed and self._chance.random() < AILING / 3
+        if unreadable:
+            disk.failing.add(self._chance.choice([path for path, inode in disk.files() if inode.data]))
         request = StoreRequest(
             CheckpointName(name), f"{person.name}:/{attempt.number}", redundancy, chunk_max=CHUNK_BYTES_MAX,
             compress=attempt.number % 4 != 3,
@@ -76,9 +80,17 @@ class Deeds:
                 self._ledger.acknowledge(attempt, _claim(receipt))
             return receipt
 
-        result = await self._office.operate(person, what, work, dies_after_s=dies_after_s)
-        if isinstance(result, RoostError):
-            self._allow(what, "store", result, NoSpace, Unreachable)
+        result = await self._office.operate(person, what, work, mortal=not healed)
+        if isinstance(result, Receipt) and unreadable:
+            raise Violation(f"{what}: stored, although {disk.failing} cannot be read")
+        if isinstance(result, DiskFault) and unreadable:
+            self._world.covered.add("store: a source that cannot be read")
+            if any(manifest.source == request.source for manifest in self._ledger.listed.values()):
+                raise Violation(f"{what}: {result!r}, and yet it is listed")
+        elif isinstance(result, RoostError):
+            if healed:
+                raise Violation(f"{what}: {result!r}, although all is well again")
+            self._office.allow(what, "store", result, NoSpace, Unreachable)
             if any(manifest.source == request.source for manifest in self._ledger.listed.values()):
                 self._world.covered.add("failed, and yet listed")
                 if not self._world.happened & LOSES_ANSWERS:
@@ -88,31 +100,21 @@ class Deeds:
             self._world.tell(f"#{attempt.number} is {result.version}, {result.copies} copies{short} {result.notes}")
             self._world.covered.add("degraded" if result.degraded else "acknowledged")
             self._world.covered |= {"unchanged"} if result.unchanged else set()
-            if result.degraded and not self._troubled:
+            if result.degraded and (healed or not self._world.troubled):
                 raise Violation(f"{what}: degraded, and nothing was wrong: {result.notes}")
-
-    @property
-    def _troubled(self) -> bool:
-        """Whether anything happened that may make an operation fail."""
-        return bool(self._world.happened)
-
-    def _allow(self, what: str, deed: str, error: RoostError, *kinds: type[RoostError]) -> None:
-        """Violation unless it failed as it may."""
-        self._world.covered.add(f"{deed}: {type(error).__name__}")
-        if isinstance(error, NoSpace):
-            allowed = NoSpace in kinds and "full" in self._world.happened
-        else:
-            allowed = isinstance(error, kinds) and self._troubled
-        if not allowed:
-            raise Violation(f"{what}: {error!r} after {sorted(self._world.happened)}")
+        return result is not None
 
     # -- gather --------------------------------------------------------------------------------------------------
 
-    async def gather(self, person: Person, name: str) -> None:
-        """Gather the newest version, over what is there or beside it."""
+    async def gather(self, person: Person, name: str, *, healed: bool = False) -> None:
+        """Gather the newest version, over what is there or beside it, now and then onto a disk that ails; when all is
+        `healed`, it must succeed."""
         dest = "kept" if self._chance.random() < 0.5 else person.fresh("out")
         before = read_tree(person.files, dest)
-        dies_after_s = 10 ** self._chance.uniform(-2, 0.5) if self._chance.random() < 0.15 else None
+        person.felt.clear()
+        if not healed and self._chance.random() < AILING:
+            person.ail(self._chance)
+        gone = self._ledger.taken_back()
         known = [a for a in self._ledger.attempts if a.acknowledged and a.name == name]
         what = f"{person.name} gathers {name} to {dest}"
 
@@ -125,6 +127,7 @@ class Deeds:
                 expected = survey.complete(attempt.redundancy.losses) and self._ledger.must_survive(attempt)
                 if expected and attempt.claim.version not in versions:
                     raise Violation(f"{what}: {attempt.claim.version} is not listed, and nothing is said of it")
+            self._check_gone(what, gone, survey, await session.catalogue.list(prefix=name))
             listed = await session.catalogue.find(CheckpointName(name), None)
             manifest = await session.catalogue.manifest(listed.manifest)
             target = Target(person.files, dest, manifest, listed.manifest, force=True)
@@ -135,16 +138,30 @@ class Deeds:
                     raise Violation(f"{what}: called lost, but every object is on some disk") from None
                 raise
             if not process.dead:
+                person.heal()
                 self.check_gathered(what, person.files, dest, manifest, already_there=done.already_there)
             return manifest
 
-        result = await self._office.operate(person, what, work, dies_after_s=dies_after_s)
-        if isinstance(result, NotFound) and not any(self._ledger.stands(attempt) for attempt in known):
+        result = await self._office.operate(person, what, work, mortal=not healed)
+        person.heal()
+        if healed and isinstance(result, RoostError):
+            raise Violation(f"{what}: {result!r}, although all is well again")
+        if isinstance(result, NoSpace | DiskFault) and person.felt & set(TARGETS[type(result)]):
+            self._world.covered.add(f"gather: the target's disk: {type(result).__name__}")
+        elif isinstance(result, NotFound) and not any(self._ledger.stands(attempt) for attempt in known):
             self._world.covered.add("gather: NotFound")
         elif isinstance(result, RoostError):
-            self._allow(what, "gather", result, NotFound, Unreachable, Lost)
+            self._office.allow(what, "gather", result, NotFound, Unreachable, Lost)
         if not isinstance(result, Manifest):
             self._check_untouched(what, person.files, dest, name, before)
+
+    def _check_gone(
+        self, what: str, gone: Mapping[RecordId, frozenset[NodeId]], survey: Survey, listed: Sequence[Listed]
+    ) -> None:
+        """What was taken back before is listed no more, where somebody was asked who still knows of it."""
+        for one in listed:
+            if gone.get(one.manifest, frozenset()) & survey.reached:
+                raise Violation(f"{what}: {one.name}@{one.version} is listed, and was removed")
 
     def check_gathered(
         self, what: str, disk: MemoryDisk, dest: str, manifest: Manifest, *, already_there: bool = False
@@ -183,14 +200,16 @@ class Deeds:
             listed = await session.catalogue.find(CheckpointName(name), None)
             manifest = await session.catalogue.manifest(listed.manifest)
             self._ledger.begin_removal([listed.manifest], self._world.loop.time())
-            await remove(session.peers, session.catalogue, survey, [(listed, manifest)], keep_s=keep_s)
+            done = await remove(session.peers, session.catalogue, survey, [(listed, manifest)], keep_s=keep_s)
+            if not process.dead:
+                self._ledger.acknowledge_removal(what, listed.manifest, done.nodes)
             return listed.version
 
         result = await self._office.operate(person, what, work)
         if isinstance(result, NotFound):
             self._world.covered.add("remove: NotFound")
         elif isinstance(result, RoostError):
-            self._allow(what, "remove", result, Unreachable)
+            self._office.allow(what, "remove", result, Unreachable)
         elif result is not None:
             self._world.tell(f"{name}@{result} is removed")
             self._world.covered.add("removed")
@@ -224,109 +243,13 @@ class Deeds:
         result = await self._office.operate(person, what, work)
         if isinstance(result, NotFound):
             self._world.covered.add("undelete: NotFound")
-            if kept and not self._troubled:
+            if kept and not self._world.troubled:
                 raise Violation(f"{what}: {result!r}, but {kept[0]} is kept")
         elif isinstance(result, RoostError):
-            self._allow(what, "undelete", result, NoSpace, Unreachable)
+            self._office.allow(what, "undelete", result, NoSpace, Unreachable)
         elif result is not None:
             self._world.tell(f"{name}@{result.removed} is back as {result.version}, {result.copies} copies")
             self._world.covered.add("undeleted")
-
-    # -- upkeep --------------------------------------------------------------------------------------------------
-
-    async def collect(self, person: Person) -> None:
-        """Let every node free what nothing needs, now: one after the other, or all at once."""
-        what = f"{person.name} collects"
-        at_once = self._chance.random() < 0.6
-
-        async def work(session: Session, process: SimProcess) -> int:
-            return await collect_everywhere(session, at_once=at_once)
-
-        result = await self._office.operate(person, what, work)
-        if isinstance(result, int):
-            self._world.covered |= {"collected"} if result else set()
-            self._world.tell(f"{result} objects were collected")
-        elif result is not None:
-            self._allow(what, "collect", result, RoostError)
-
-    async def repair(self, person: Person) -> None:
-        """Bring everything up to the copies asked, now."""
-
-        async def work(session: Session, process: SimProcess) -> Mended:
-            return await Steward(session.peers, session.catalogue, grace_s=0.0, rate=0).look(Progress(), at_once=True)
-
-        result = await self._office.operate(person, f"{person.name} repairs", work)
-        if isinstance(result, Mended):
-            self._world.tell(f"{result.copies} copies were made, {result.short} objects are short")
-            self._world.covered |= {"repaired"} if result.copies else set()
-        elif result is not None:
-            self._allow("repair", "repair", result, Unreachable)
-
-    async def scatter(self, person: Person, name: str) -> None:
-        """Have copies of the newest version made that nobody asked for, as two stewards with different views would."""
-        what = f"{person.name} scatters {name}"
-
-        async def work(session: Session, process: SimProcess) -> int:
-            survey = await session.peers.survey(enough=TWO)
-            survey.require_any()
-            listed = await session.catalogue.find(CheckpointName(name), None)
-            manifest = await session.catalogue.manifest(listed.manifest)
-            holders, _ = await ask_all_have(session.peers, sorted(survey.reached), manifest.objects())
-            made = 0
-            for object_id, nodes in holders.items():
-                for target in sorted(survey.reached - nodes) if nodes else ():
-                    with contextlib.suppress(RoostError):
-                        problem = await session.peers.pass_on(object_id, holder=min(nodes), target=target)
-                        made += not problem
-            return made
-
-        result = await self._office.operate(person, what, work)
-        if isinstance(result, int):
-            self._world.tell(f"{result} copies more were made")
-            self._world.covered |= {"scattered"} if result else set()
-        elif isinstance(result, RoostError) and not isinstance(result, NotFound):
-            self._allow(what, "scatter", result, Unreachable)
-
-    async def drain(self, person: Person, node: SimNode) -> None:
-        """Ask for a node to be emptied; the stewards do it."""
-        what = f"{person.name} drains {node.name}"
-
-        async def work(session: Session, process: SimProcess) -> None:
-            survey = await session.peers.survey(enough=TWO)
-            survey.require_any()
-            self._world.draining.add(node.number)
-            await set_standing(session.catalogue, node.node_id, "draining", at=0)
-            await session.peers.survey(enough=TWO)
-
-        result = await self._office.operate(person, what, work)
-        self._world.covered.add("drained")
-        if isinstance(result, RoostError):
-            self._allow(what, "drain", result, Unreachable)
-
-
-async def collect_everywhere(session: Session, *, at_once: bool) -> int:
-    """Let every node that answers free what nothing needs; how many objects went."""
-    survey = await session.peers.survey(enough=TWO)
-    survey.require_any()
-    freed = 0
-
-    async def one(node: NodeId) -> None:
-        nonlocal freed
-        answer = await session.links.call(node, Collect())
-        assert isinstance(answer, Collected)
-        freed += answer.objects
-
-    tasks = []
-    for node in sorted(survey.reached):
-        tasks.append(asyncio.create_task(one(node)))
-        if not at_once:
-            await asyncio.wait(tasks)
-    if tasks:
-        await asyncio.wait(tasks)
-    errors = [error for task in tasks if (error := task.exception()) is not None]
-    if errors:
-        raise errors[0]
-    return freed
 
 
 def _claim(receipt: Receipt) -> Claim:

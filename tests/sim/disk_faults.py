@@ -4,7 +4,7 @@ import random
 
 from roost.testing.cluster import SimNode
 from roost.testing.lies import Lies
-from sim.disks import file_on, names_on, object_path, objects_on
+from sim.disks import file_on, names_on, object_at, object_path, objects_on
 from sim.machine_faults import away
 from sim.world import World
 
@@ -95,5 +95,6 @@ class DiskFaults:
     def _turn(self, node: SimNode, path: str) -> None:
         data = file_on(node.disk, path)
         if data:
+            self._world.happened.add("flip" if object_at(path) else "flip in a record")
             self._world.tell(f"{node.name}: a bit of {path[:22]} turns")
             node.disk.flip(path, self._chance.randrange(len(data)), self._chance.randrange(8))

@@ -1,16 +1,18 @@
 """What was promised in a run, and the promises held against what is really on the disks."""
 
+import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from roost.codec.manifest import Manifest
-from roost.codec.records import record_id
+from roost.codec.records import Tombstone, decode_record, record_id
 from roost.core.checkpoint import Redundancy
 from roost.core.ids import NodeId, ObjectId, RecordId, object_id
 from roost.testing.cluster import SimCluster, SimNode
 from roost.testing.disk import Operation
 from sim.checkpoints import Tree
+from sim.damage import Damage
 from sim.disks import (
     Look,
     durable_on,
@@ -20,9 +22,11 @@ from sim.disks import (
     names_on,
     object_at,
     object_path,
-    record_at,
     record_path,
 )
+
+PROMISED_S = 30.0
+"""A promise to keep a copy, and what is built on it, lasts no longer."""
 
 
 class Violation(AssertionError):
@@ -42,13 +46,13 @@ class Claim:
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One store or undelete: what, under which name, and what came of it. `removed` once anybody began to remove the
-    version that it made."""
+    """One store or undelete, `began` when: what, under which name, and what came of it."""
 
     number: int
     name: str
     tree: Tree
     redundancy: Redundancy
+    began: float
     claim: Claim | None = None
     record: RecordId | None = None
     manifest: Manifest | None = None
@@ -61,9 +65,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class Ledger:
-    """All attempts, and the losses that were injected: objects and records that were damaged at rest (`damaged`, node
-    number and id); what is gone for ever, the nodes say. `removed` are the manifests that somebody began to remove.
-    `errors` are promises broken where nobody could be told at once.
+    """All attempts, and the losses that were injected: objects and records that were damaged at rest; what is gone for
+    ever, the nodes say. `removed` are the manifests that somebody began to remove. `errors` are promises broken where
+    nobody could be told at once.
 
     Where collection is `hasty`, reservations end so soon that a commit may find what it counts on gone, and other nodes
     may have listed the version by then: it is not acknowledged before it is whole, which is all that is asked there.
@@ -72,15 +76,17 @@ class Ledger:
     cluster: SimCluster
     hasty: bool = False
     attempts: list[Attempt] = field(default_factory=list)
-    damaged: set[tuple[int, bytes]] = field(default_factory=set)
+    damage: Damage = field(default_factory=Damage)
     listed: dict[RecordId, Manifest] = field(default_factory=dict)
     removed: dict[RecordId, float] = field(default_factory=dict)
     dropped: set[ObjectId] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     _namers: dict[ObjectId, set[RecordId]] = field(default_factory=dict)
+    _tombstones: dict[RecordId, dict[RecordId, frozenset[int]]] = field(default_factory=dict)
+    """By removed version, the tombstones of acknowledged removals and the numbers of the nodes that hold them."""
 
     def begin(self, name: str, tree: Tree, redundancy: Redundancy) -> Attempt:
-        attempt = Attempt(len(self.attempts), name, tree, redundancy)
+        attempt = Attempt(len(self.attempts), name, tree, redundancy, asyncio.get_running_loop().time())
         self.attempts.append(attempt)
         return attempt
 
@@ -103,7 +109,7 @@ class Ledger:
         manifests = [self._manifest(node, claim, look) for node in nodes]
         known = next((manifest for manifest in manifests if manifest is not None), None)
         for node, manifest in zip(nodes, manifests, strict=True):
-            held = manifest is not None or self._harmed(node, claim)
+            held = manifest is not None or self.damage.of_record(node, claim.version.partition("-")[2])
             require(held, f"{what}: after a power cut {node.name} would not hold the manifest")
         if known is None:
             return  # we damaged it on all of them
@@ -113,7 +119,7 @@ class Ledger:
             require(claim.copies >= wanted.copies, f"{what}: {claim.copies} copies are called enough")
         attempt.record, attempt.manifest = known
         for i in attempt.manifest.objects():
-            holders = [node for node in nodes if self._keeps(node, i, look)]
+            holders = [node for node in nodes if self._keeps(node, i, look, since=attempt.began)]
             require(
                 self.machines(holders) >= claim.copies,
                 f"{what}: {claim.copies} copies of {i.hex()[:12]} are claimed; a power cut would leave it on "
@@ -131,11 +137,6 @@ class Ledger:
                     if manifest is not None and manifest.name == claim.name:
                         return record_id(data), manifest
         return None
-
-    def _harmed(self, node: SimNode, claim: Claim) -> bool:
-        """Whether we damaged the version's manifest on the node."""
-        digits = claim.version.partition("-")[2]
-        return any(number == node.number and i.hex().startswith(digits) for number, i in self.damaged)
 
     def hear(self, node: SimNode, record: RecordId, manifest: Manifest) -> None:
         """A node lists a version: all its objects must be durable somewhere, or have been and be lost by our faults,
@@ -155,12 +156,11 @@ class Ledger:
 
     def harm(self, node: SimNode, path: str) -> None:
         """A file on the node's disk holds other bytes than were written to it."""
-        found = object_at(path) or record_at(path)
-        if found is not None:
-            self.damaged.add((node.number, found))
+        self.damage.happens(node, path)
 
     def watch(self, node: SimNode, operation: Operation) -> None:
         """A node is about to change its disk: no good copy of anything live may go."""
+        self.damage.watch(node, operation)
         if operation.what not in ("remove", "rename"):
             return
         gone = object_at(operation.path)
@@ -177,14 +177,15 @@ class Ledger:
     def _check_drop(self, node: SimNode, gone: ObjectId, record: RecordId) -> None:
         """A node that knows a live manifest, or knew it before we damaged it, drops what it names only as surplus."""
         knows = node.node is not None and record in node.node.records
-        if record in self.removed or not (knows or (node.number, record) in self.damaged):
+        if record in self.removed or not (knows or self.damage.hit(node, record)):
             return
+        since = asyncio.get_running_loop().time() - PROMISED_S
         manifest = self.listed[record]
         wanted = Redundancy.parse(manifest.redundancy).copies
         others = [
             other
             for other in self.cluster.nodes
-            if other is not node and self._counts(other, record) and self._keeps(other, gone, durable_on)
+            if other is not node and self._counts(other, record) and self._keeps(other, gone, durable_on, since=since)
         ]
         if self.machines(others) < wanted:
             self.errors.append(
@@ -194,7 +195,7 @@ class Ledger:
 
     def _counts(self, node: SimNode, record: RecordId) -> bool:
         """Whether the node holds the manifest, had we not damaged it."""
-        if (node.number, record) in self.damaged:
+        if self.damage.hit(node, record):
             return True
         return file_on(node.disk, record_path(record)) is not None
 
@@ -205,11 +206,47 @@ class Ledger:
         for record in records:
             self.removed.setdefault(record, now)
 
+    def acknowledge_removal(self, what: str, record: RecordId, nodes: Sequence[NodeId]) -> None:
+        """Somebody was told this very moment that these nodes keep in mind that the version is removed: a power cut of
+        everything must not change that."""
+        told = self._tombstones.setdefault(record, {})
+        for node in map(self.cluster.node_of, nodes):
+            durable, harmed = self._tombstones_on(node, record)
+            require(bool(durable or harmed), f"{what}: after a power cut {node.name} would not hold the removal")
+            for tombstone in durable:
+                told[tombstone] = told.get(tombstone, frozenset()) | {node.number}
+
+    def _tombstones_on(self, node: SimNode, record: RecordId) -> tuple[list[RecordId], bool]:
+        """The tombstones of a version that a power cut would leave on a node; and whether we damaged one there."""
+        found: list[RecordId] = []
+        harmed = False
+        for name in names_on(node.disk, "records"):
+            path = f"records/{name}"
+            if not name.endswith(".tombstone"):
+                continue
+            data = durable_on(node, path)
+            if data is None or record_id(data).hex() != name.partition(".")[0]:
+                harmed = harmed or self.damage.of_record(node, name.partition(".")[0])
+                continue
+            tombstone = decode_record(data)
+            if isinstance(tombstone, Tombstone) and tombstone.manifest == record:
+                found.append(record_id(data))
+        return found, harmed
+
+    def taken_back(self) -> dict[RecordId, frozenset[NodeId]]:
+        """The versions whose removal was acknowledged, each with the nodes that must know of it whatever happened."""
+        known: dict[RecordId, frozenset[NodeId]] = {}
+        for record, tombstones in self._tombstones.items():
+            numbers = [number for tombstone, at in tombstones.items() for number in at - self.losses(tombstone)]
+            known[record] = frozenset(self.cluster.nodes[number].node_id for number in numbers)
+        return known
+
     # What is there, and what may be lost
 
-    def _keeps(self, node: SimNode, wanted: ObjectId, look: Look) -> bool:
-        """Whether the node would be left with the object, had we not damaged it."""
-        if (node.number, wanted) in self.damaged:
+    def _keeps(self, node: SimNode, wanted: ObjectId, look: Look, *, since: float = 0.0) -> bool:
+        """Whether the node would be left with the object, had we not damaged it, unless it had found that out already
+        before `since`."""
+        if self.damage.excuses(node, wanted, since=since):
             return True
         data = look(node, object_path(wanted))
         return data is not None and object_id(data) == wanted
@@ -220,7 +257,7 @@ class Ledger:
 
     def losses(self, wanted: bytes) -> set[int]:
         """The nodes on which a copy of the object or record may have been lost by injected faults."""
-        return {n.number for n in self.cluster.nodes if n.gone or (n.number, wanted) in self.damaged}
+        return {n.number for n in self.cluster.nodes if n.gone or self.damage.hit(n, wanted)}
 
     def stands(self, attempt: Attempt) -> bool:
         """Whether it was acknowledged at full redundancy and nobody removes it."""

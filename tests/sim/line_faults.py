@@ -8,8 +8,8 @@ from roost.testing.network import Line
 from sim.machine_faults import away
 from sim.world import World
 
-SLOW = Line(delay_s=(0.005, 0.05), bytes_per_s=200_000)
-LATE = Line(delay_s=(0.05, 1.0))
+SLOW = Line(delay_s=(0.005, 0.05), bytes_per_s=200_000, cause="slow line")
+LATE = Line(delay_s=(0.05, 1.0), cause="late")
 
 
 class LineFaults:
@@ -34,14 +34,14 @@ class LineFaults:
         self._chance.shuffle(hosts)
         middle = self._chance.randrange(1, len(hosts))
         self._world.tell(f"cut: {[h.name for h in hosts[:middle]]} from {[h.name for h in hosts[middle:]]}")
-        self._net.part(hosts[:middle], hosts[middle:])
+        self._net.part(hosts[:middle], hosts[middle:], cause="partition")
         await self._heal()
 
     async def _one_way(self, node: SimNode) -> None:
         assert node.process is not None
         other = self._chance.choice([host for host in self._net.living() if host.name != node.name])
         self._world.tell(f"cut: {node.name} to {other.name}")
-        self._net.cut(node.process.host, other, both=False)
+        self._net.cut(node.process.host, other, both=False, cause="one way")
         await self._heal()
 
     async def _maze(self, node: SimNode) -> None:
@@ -51,7 +51,7 @@ class LineFaults:
         for source in self._net.living():
             for target in self._net.living():
                 if source is not target and self._chance.random() < part:
-                    self._net.cut(source, target, both=False)
+                    self._net.cut(source, target, both=False, cause="maze")
                     cuts.append(f"{source.name} to {target.name}")
         self._world.tell(f"cut: {', '.join(cuts)}")
         await self._heal()

@@ -50,11 +50,28 @@ class MachineFaults:
             self._world.tell(f"{node.name} comes back")
             self._cluster.start(node)
 
-    async def _power(self, node: SimNode) -> None:
+    def _cut_power(self, node: SimNode, kind: str = "power") -> None:
+        self._world.happened.add(kind)
         self._cluster.cut_power(node)
+
+    def _kill_it(self, node: SimNode, kind: str = "kill") -> None:
+        self._world.happened.add(kind)
+        self._cluster.kill(node)
+
+    async def _power(self, node: SimNode) -> None:
+        self._cut_power(node)
         await self._back(node)
 
     async def _power_in_a_write(self, node: SimNode) -> None:
+        assert node.process is not None
+        note = node.process.died
+
+        def died() -> None:
+            self._world.happened.add("power in a write")
+            if note is not None:
+                note()
+
+        node.process.died = died
         node.disk.stop_after = node.disk.operations + self._chance.randrange(60)
         if await self._cluster.until(lambda: not node.up, within_s=20.0):
             await self._back(node)
@@ -62,10 +79,10 @@ class MachineFaults:
             node.disk.stop_after = None
 
     async def _power_at_a_step(self, node: SimNode) -> None:
-        await self._at_a_step(node, lambda: self._cluster.cut_power(node))
+        await self._at_a_step(node, lambda: self._cut_power(node, "power at a step"))
 
     async def _kill_at_a_step(self, node: SimNode) -> None:
-        await self._at_a_step(node, lambda: self._cluster.kill(node))
+        await self._at_a_step(node, lambda: self._kill_it(node, "kill at a step"))
 
     async def _at_a_step(self, node: SimNode, blow: Callable[[], None]) -> None:
         """At any await of any task of the process, be it one that only the next step of the loop ends."""
@@ -80,11 +97,12 @@ class MachineFaults:
             await self._back(node)
 
     async def _kill(self, node: SimNode) -> None:
-        self._cluster.kill(node)
+        self._kill_it(node)
         await self._back(node)
 
     async def _death(self, node: SimNode) -> None:
         """The machine burns down, with all nodes on it."""
+        self._world.happened.add("death")
         for other in self._cluster.nodes:
             if self._cluster.domain_of(other) == self._cluster.domain_of(node):
                 if other.up:
@@ -104,5 +122,6 @@ class MachineFaults:
         """The wall clock jumps, to 1970 perhaps, and jumps again."""
         for _ in range(self._chance.choice((1, 1, 2))):
             node.set_wall(self._chance.choice(JUMPS_S))
+            self._world.happened.add("clock")
             self._world.tell(f"{node.name} has a clock that is {node.wall_off_s / YEAR_S:.1f} years off")
             await away(self._chance)

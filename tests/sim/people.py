@@ -1,15 +1,17 @@
-"""People with machines of their own, who do things to the cluster, and whose processes can die meanwhile."""
+"""People with machines of their own, who do things to the cluster, whose processes can die at any await of that, and
+whose disks can be full or fail."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from roost.client.session import Session
-from roost.core.errors import RoostError
+from roost.core.errors import NoSpace, RoostError
 from roost.security.identity import Identity
 from roost.testing.cluster import BLOCK_BYTES
-from roost.testing.disk import MemoryDisk
+from roost.testing.disk import MemoryDisk, Operation
 from roost.testing.process import SimProcess
 from sim.identities import member
 from sim.ledger import Violation
@@ -22,6 +24,10 @@ OPERATION_LIMIT_S = 60.0
 QUICK_LIMIT_S = 40.0
 """Nor longer than this where nodes are frozen, cut off or dead, but none is slow."""
 SLOW = frozenset(("slow disk", "slow line", "late"))
+MORTAL = 0.15
+"""So many of the operations in which a process may die get a step at which it does; many of those end before it."""
+STEPS_MAX = 3000
+"""How far away that step is at most: what a store takes is some thousand, and what it waits for is among the first."""
 CLOSE_LIMIT_S = 5.0
 TASKS_LEFT_S = 5.0
 
@@ -29,7 +35,8 @@ Work = Callable[[Session, SimProcess], Awaitable[T]]
 
 
 class Person:
-    """A machine with a home and a disk for sources and targets, over all the processes that run there."""
+    """A machine with a home and a disk for sources and targets, over all the processes that run there. `felt` are the
+    faults of that disk that it came to feel since it `ails`."""
 
     def __init__(self, number: int) -> None:
         self.name = f"client-{number}"
@@ -38,7 +45,33 @@ class Person:
         self.home = MemoryDisk(block_bytes=BLOCK_BYTES)
         self.files = MemoryDisk(block_bytes=BLOCK_BYTES)
         self.running: tuple[SimProcess, Session] | None = None
+        self.felt: set[str] = set()
         self.made = 0
+
+    def ail(self, chance: random.Random) -> None:
+        """Let the disk for targets get full, or fail from some change on."""
+        self.felt.clear()
+        self.files.on_fault = self.felt.add
+        if chance.random() < 0.5:
+            space = self.files.space()
+            self.files.bytes_max = space.total - space.free + chance.randrange(300_000)
+        else:
+            self._fail_after(chance.choice((1, 10, 100)) + chance.randrange(10))
+        self.felt.clear()
+
+    def _fail_after(self, changes: int) -> None:
+        files, end = self.files, self.files.operations + changes
+
+        def change(operation: Operation) -> None:
+            if files.operations >= end:
+                files.failing.add("")
+
+        files.on_change = change
+
+    def heal(self) -> None:
+        """End that."""
+        self.files.bytes_max, self.files.on_change = None, None
+        self.files.failing.clear()
 
     def fresh(self, word: str) -> str:
         """A name that is not on its disk yet."""
@@ -47,31 +80,33 @@ class Person:
 
 
 class Office:
-    """Where people do things: runs their work in their processes, and watches that it ends."""
+    """Where people do things: runs their work in their processes, lets them die of it now and then, and watches that it
+    ends."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._chance = world.chance("office")
 
     async def operate(
-        self, person: Person, what: str, work: Work[T], *, dies_after_s: float | None = None,
-        limit_s: float = OPERATION_LIMIT_S,
-    ) -> T | RoostError | None:  # fmt: skip
-        """Run `work` in a process of `person`; its result, its error, or None when the process died first."""
+        self, person: Person, what: str, work: Work[T], *, mortal: bool = True, limit_s: float = OPERATION_LIMIT_S
+    ) -> T | RoostError | None:
+        """Run `work` in a process of `person`, which may die meanwhile unless it is not `mortal`; its result, its
+        error, or None when the process died."""
         world = self._world
         began = world.loop.time()
         process, session = await self._process_of(person)
-        task = process.spawn(_as_task(work(session, process)), name=what)
-        await asyncio.wait([task], timeout=limit_s if dies_after_s is None else dies_after_s)
+        steps = self._steps_to_live() if mortal else None
+        strike = process.before_step(steps, partial(self._die, person, process, what)) if steps else None
+        task = process.spawn(_begun(work, session, process), name=what)
+        await asyncio.wait([task], timeout=limit_s)
         took = world.loop.time() - began
+        if strike is not None:
+            strike.call_off()
         if not task.done():
             process.die()
-            person.home, person.files = person.home.crash(self._chance), person.files.crash(self._chance)
             await asyncio.wait([task], timeout=1.0)
-            if dies_after_s is None:
-                raise Violation(f"{what} is not done after {limit_s:.0f} s")
-            world.tell(f"{person.name} dies during {what}")
-            world.covered.add("client died")
+            raise Violation(f"{what} is not done after {limit_s:.0f} s")
+        if process.dead:
             return None
         world.longest_s = max(world.longest_s, took)
         if took > QUICK_LIMIT_S and limit_s == OPERATION_LIMIT_S and not world.happened & SLOW:
@@ -84,6 +119,31 @@ class Office:
         world.tell(f"{what}: done after {took:.2f} s")
         return result
 
+    def allow(self, what: str, deed: str, error: RoostError, *kinds: type[RoostError]) -> None:
+        """Violation unless it failed as it may: as nothing does while nothing went wrong."""
+        world = self._world
+        world.covered.add(f"{deed}: {type(error).__name__}")
+        if isinstance(error, NoSpace):
+            allowed = NoSpace in kinds and "full" in world.happened
+        else:
+            allowed = isinstance(error, kinds) and world.troubled
+        if not allowed:
+            raise Violation(f"{what}: {error!r} after {sorted(world.happened)}")
+
+    def _steps_to_live(self) -> int | None:
+        """After how many steps the process dies, more often early than late; None: not of this."""
+        return round(STEPS_MAX ** self._chance.random()) if self._chance.random() < MORTAL else None
+
+    def _die(self, person: Person, process: SimProcess, what: str) -> None:
+        """The process dies, of kill -9 or because its machine loses its power."""
+        killed = self._chance.random() < 0.3
+        self._world.tell(f"{person.name} {'is killed' if killed else 'loses its power'} during {what}")
+        self._world.covered.add("client died")
+        process.die(silent=False if killed else None)
+        for disk in ("home", "files"):
+            left: MemoryDisk = getattr(person, disk)
+            setattr(person, disk, left.kill() if killed else left.crash(self._chance))
+
     async def _process_of(self, person: Person) -> tuple[SimProcess, Session]:
         """The person's process, which goes on from one thing to the next, or a new one, which knows nothing but what
         its home remembers."""
@@ -92,6 +152,8 @@ class Office:
         if person.running is None:
             cluster = self._world.cluster
             person.running = await cluster.client(person.name, person.identity, person.address, person.home)
+            process, session = person.running
+            self._world.echo.wrap(session.links, process)
         return person.running
 
     async def leave(self, person: Person) -> None:
@@ -100,6 +162,7 @@ class Office:
             return
         process, session = person.running
         person.running = None
+        self._world.echo.end(process)
         if process.dead:
             return
         closing = process.spawn(session.close(), name=f"{person.name} ends")
@@ -112,10 +175,6 @@ class Office:
         person.home = person.home.kill()
 
 
-def draw_person(chance: random.Random, people: list[Person]) -> list[Person]:
-    """One of the people, or now and then all of them."""
-    return people if chance.random() < 0.4 else people[:1]
-
-
-async def _as_task(work: Awaitable[T]) -> T:
-    return await work
+async def _begun(work: Work[T], session: Session, process: SimProcess) -> T:
+    """The work, which is not begun before its task takes its first step: the process may die right before that."""
+    return await work(session, process)

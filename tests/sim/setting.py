@@ -28,7 +28,7 @@ FAST_SCRUB = Terms(every_s=120.0, rate=1024 * 1024)
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One cluster. `shared` when several nodes are on one machine; `coordinators` run a steward each, which waits
-    `grace_s` for a machine that went down."""
+    `grace_s` for a machine that went down; `echo` is the part of all requests that comes twice."""
 
     identities: tuple[Identity, ...]
     shared: bool
@@ -39,6 +39,7 @@ class Setting:
     periods: Periods
     coordinators: int
     grace_s: float
+    echo: float
 
     def shape(self, options: NodeOptions) -> NodeOptions:
         """The options of a node in this setting."""
@@ -83,4 +84,5 @@ def draw_setting(chance: random.Random) -> Setting:
         periods=periods,
         coordinators=chance.choice((0, 1, 2, 2)),
         grace_s=chance.choice((3.0, 20.0)),
+        echo=chance.choice((0.0, 0.0, 0.02, 0.2)),
     )

@@ -19,6 +19,7 @@ from sim.ending import Ending
 from sim.identities import member
 from sim.ledger import Violation
 from sim.people import Office, Person
+from sim.upkeep import Upkeep
 from sim.weather import Weather
 from sim.world import World
 
@@ -87,6 +88,7 @@ class Story:
         self._weather = Weather(world)
         self._office = Office(world)
         self._deeds = Deeds(world, self._office)
+        self._upkeep = Upkeep(world, self._office)
         self._maker = Maker(world.chance("checkpoints"))
         self._people = [Person(number) for number in range(PEOPLE)]
         self._admin = Person(ADMIN)
@@ -141,6 +143,8 @@ class Story:
                     group.create_task(self._turn(person, same if self._chance.random() < 0.3 else None))
             if self._chance.random() < 0.3:
                 group.create_task(self._change_the_cluster())
+            if self._coordinators and self._chance.random() < 0.25:
+                group.create_task(self._chance.choice(self._coordinators).die_at_a_step(self._chance))
         self._check()
         await asyncio.sleep(self._chance.choice((0.0, 0.5, 5.0, 20.0, 70.0)))
 
@@ -158,10 +162,10 @@ class Story:
         elif past and drawn < 0.45:
             await self._take_away(person, name)
         elif past and drawn < 0.5:
-            await self._deeds.repair(person)
+            await self._upkeep.repair(person)
         elif past and drawn < 0.6:
-            await self._deeds.scatter(person, name)
-            await self._deeds.collect(person)
+            await self._upkeep.scatter(person, name)
+            await self._upkeep.collect(person)
         else:
             await self._keep(person, name, tree or self._draw_tree(past))
 
@@ -173,15 +177,11 @@ class Story:
         return self._maker.next_step(past[-1]) if past and drawn < 0.7 else self._maker.tree()
 
     async def _keep(self, person: Person, name: str, tree: Tree) -> None:
-        """Store, and perhaps die of it and store again, and perhaps gather."""
+        """Store, and store again should we die of it, perhaps, and perhaps gather."""
         redundancy = self._chance.choice(self._world.setting.redundancies)
-        if self._chance.random() < 0.2:
-            dies_after_s = 10 ** self._chance.uniform(-3, 1)
-            await self._deeds.store(person, name, tree, redundancy, dies_after_s=dies_after_s)
-            if self._chance.random() < 0.7:
-                self._world.covered.add("stored again after a crash")
-                await self._deeds.store(person, name, tree, redundancy)
-        else:
+        ended = await self._deeds.store(person, name, tree, redundancy)
+        if not ended and self._chance.random() < 0.7:
+            self._world.covered.add("stored again after a crash")
             await self._deeds.store(person, name, tree, redundancy)
         if self._chance.random() < 0.5:
             await self._deeds.gather(person, name)
@@ -193,13 +193,13 @@ class Story:
             await asyncio.sleep(self._chance.choice((0.0, 2.0, 30.0)))
             await self._deeds.undelete(person, name)
         if self._chance.random() < 0.4:
-            await self._deeds.collect(person)
+            await self._upkeep.collect(person)
 
     async def _free(self, person: Person, name: str) -> None:
         """Remove, and collect again and again, while somebody else stores the same content."""
         await self._deeds.remove(person, name, keep_s=0)
         for _ in range(self._chance.choice((1, 3, 8))):
-            await self._deeds.collect(person)
+            await self._upkeep.collect(person)
             await asyncio.sleep(self._chance.choice((0.0, 0.3, 3.0)))
 
     async def _store_again(self, person: Person, name: str) -> None:
@@ -216,24 +216,18 @@ class Story:
     def _slow_down(self, person: Person) -> None:
         """Put a person on a slow line, for good."""
         delay_s = self._chance.choice((0.1, 0.4))
-        line = Line(delay_s=(0.01, delay_s), bytes_per_s=self._chance.choice((25_000, 100_000)))
+        line = Line((0.01, delay_s), self._chance.choice((25_000, 100_000)), cause="slow line")
         self._world.tell(f"{person.name} is on a slow line")
-        self._world.happened.add("slow line")
         for node in self._cluster.nodes:
             self._cluster.world.set_line_by_name(person.name, node.name, line)
 
     async def _change_the_cluster(self) -> None:
-        """A machine joins, one is drained, or a coordinator dies and starts again."""
+        """A machine joins, or one is drained."""
         drawn = self._chance.random()
-        if drawn < 0.4:
+        if drawn < 0.5:
             await self._join()
-        elif drawn < 0.75 and not self._world.setting.shared and not self._world.draining:
-            await self._deeds.drain(self._admin, self._chance.choice(self._world.surviving()))
-        elif self._coordinators:
-            coordinator = self._chance.choice(self._coordinators)
-            coordinator.kill()
-            await asyncio.sleep(self._chance.choice((0.1, 3.0, 30.0)))
-            coordinator.start()
+        elif not self._world.setting.shared and not self._world.draining:
+            await self._upkeep.drain(self._admin, self._chance.choice(self._world.surviving()))
 
     async def _join(self) -> None:
         """Another node is there from now on, on a machine of its own unless all are on one."""

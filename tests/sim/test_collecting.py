@@ -4,7 +4,9 @@ stays, whatever happens to nodes and clocks meanwhile."""
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -17,14 +19,15 @@ from roost.checkpoints.store import StoreRequest, store
 from roost.checkpoints.target import Target
 from roost.client.session import Session
 from roost.core.checkpoint import Redundancy
-from roost.core.ids import CheckpointName
+from roost.core.ids import CheckpointName, NodeId
 from roost.testing.cluster import SimCluster, SimNode
 from roost.testing.disk import MemoryDisk
 from roost.testing.loop import run_simulated
 from roost.testing.network import Line
 from roost.testing.process import SimProcess
-from roost.wire.messages import GetStatus, Status
+from roost.wire.messages import AnyAnswer, AnyRequest, Commit, GetStatus, Status
 from sim.identities import member
+from sim.plants import collects_without_check
 
 NODES = 4
 PERIODS = Periods(every_s=30, retry_s=10, save_s=10, untouched_s=300, uptime_s=60, promise_s=40)
@@ -217,6 +220,50 @@ def test_all_nodes_lose_their_power_again_and_again_and_it_still_goes_and_nothin
         await world.gathers(LIVE)
 
     play(scenario)
+
+
+async def _store_what_goes(world: World) -> set[int]:
+    """Store what is removed and collected after the store found it on the nodes, and before it commits; on how many
+    nodes each of its objects is when the store says that it is done."""
+    links, removed = world.session.links, asyncio.Event()
+    sound, dead = links.call, await world.store(DEAD, 1, 2)
+
+    async def let_it_go() -> None:
+        await world.remove(DEAD, keep_s=0)
+        assert await world.cluster.until(lambda: world.copies(dead) == {0}, within_s=2 * LONG_S)
+        removed.set()
+
+    going: list[asyncio.Task[None]] = []
+
+    async def call(node: NodeId, request: AnyRequest, **rest: Any) -> AnyAnswer:
+        if isinstance(request, Commit):
+            if not going:
+                going.append(asyncio.create_task(let_it_go()))
+            await removed.wait()
+        return await sound(node, request, **rest)
+
+    links.call = call  # type: ignore[method-assign]
+    late = await world.store(LATE, 1, 2)
+    await going[0]
+    assert late == dead
+    return world.copies(late)
+
+
+def test_what_a_store_counts_on_may_go_before_its_commit_and_is_sent_again() -> None:
+    async def scenario(world: World) -> None:
+        assert await _store_what_goes(world) == {2}
+        await world.gathers(LATE)
+
+    play(scenario)
+
+
+def test_without_the_check_of_the_commit_that_store_would_be_lost() -> None:
+    async def scenario(world: World) -> None:
+        assert await _store_what_goes(world) == {0}
+
+    with ExitStack() as planted:
+        collects_without_check(planted)
+        play(scenario)
 
 
 def test_a_member_that_is_alive_and_does_not_exchange_is_named() -> None:

@@ -31,7 +31,8 @@ class Climate:
 
 
 class Weather:
-    """Lets faults happen. Each comes at its time and goes at its time; `clear` ends those that can end."""
+    """Lets faults happen. Each comes at its time and goes at its time; `clear` ends those that can end. Which of them
+    somebody came to feel, each notes itself in `World.happened`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -40,8 +41,8 @@ class Weather:
         self._disks = DiskFaults(world, self._chance)
         self._lines = LineFaults(world, self._chance)
         self._machines = MachineFaults(world, self._chance)
-        self._happen: dict[str, Fault] = {**self._machines.kinds, **self._lines.kinds, **self._disks.kinds}
-        self.climate = draw_climate(self._chance, world, tuple(self._happen))
+        self.kinds: dict[str, Fault] = {**self._machines.kinds, **self._lines.kinds, **self._disks.kinds}
+        self.climate = draw_climate(self._chance, world, tuple(self.kinds))
         self._disks.climate_beyond = self.climate.beyond
         self._disks.doomed = self.climate.doomed
 
@@ -64,8 +65,7 @@ class Weather:
             if node.up and (kind not in LOSING or node.number in self.climate.doomed)
         ]
         if standing:
-            self._world.happened.add(kind)
-            await self._happen[kind](self._chance.choice(standing))
+            await self.kinds[kind](self._chance.choice(standing))
 
     async def clear(self) -> None:
         """End all faults but the losses, and start every node that is not gone."""

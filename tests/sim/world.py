@@ -15,8 +15,9 @@ from sim.setting import draw_setting
 
 
 class World:
-    """What everything in a run stands on. `happened` are the faults so far, `covered` what the run came to, `bugs` what
-    broke where nobody could be told, `draining` the nodes that somebody wants to be emptied."""
+    """What everything in a run stands on. `happened` are the faults that somebody came to feel so far, `covered` what
+    the run came to, `bugs` what broke where nobody could be told, `draining` the nodes that somebody wants to be
+    emptied."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -33,7 +34,11 @@ class World:
             watch=self._watch, shape=setting.shape,
         )  # fmt: skip
         self.ledger = Ledger(self.cluster, hasty=setting.hasty)
-        self.echo = Echo(self.chance("echo"))
+        self.echo = Echo(
+            self.chance("echo"), steady=setting.echo, came=lambda kind: self.covered.add(f"twice: {kind}"),
+            felt=partial(self.happened.add, "twice"),
+        )  # fmt: skip
+        self.cluster.world.felt = self.happened.add
         self.loop.set_exception_handler(self._unhandled)
 
     def chance(self, topic: str) -> random.Random:
@@ -48,6 +53,11 @@ class World:
         """Violation when a promise was broken somewhere, or something crashed."""
         if self.ledger.errors or self.bugs:
             raise Violation("; ".join([*self.ledger.errors, *self.bugs]))
+
+    @property
+    def troubled(self) -> bool:
+        """Whether anything was felt that may make an operation fail."""
+        return bool(self.happened)
 
     def surviving(self) -> list[SimNode]:
         """The nodes that are not gone for good."""
@@ -65,6 +75,8 @@ class World:
         node.records._added = added
         assert place.process is not None
         self.echo.wrap(node.links, place.process)
+        place.disk.on_fault = self.happened.add
+        place.speed.felt = partial(self.happened.add, "slow disk")
         place.disk.on_harm = partial(self.ledger.harm, place)
         place.disk.on_change = partial(self.ledger.watch, place)
 
