@@ -42,10 +42,13 @@ class Invitation:
     cluster: str | None = None
 
     def read(self) -> Token | JoinCode:
-        """The token or code. UsageError tells which of the two it looks like, and what is wrong with it."""
+        """The token or code. UsageError tells what is wrong with it, and never repeats it."""
         if self.word.strip().lower().startswith(PREFIX):
             return Token.parse(self.word)
-        return JoinCode.parse(self.word)
+        try:
+            return JoinCode.parse(self.word)
+        except UsageError as error:
+            raise UsageError(f"{error.message} (and a join token begins with {PREFIX})", hint=error.hint) from error
 
 
 async def admitted(

@@ -83,7 +83,12 @@ class StandIn:
 
     def __init__(self, *, repaired: int) -> None:
         self.answers = {
-            "nodes": {"nodes": [{"name": name, "bytes_used": 3_000_000} for name in ("b", "a")]},
+            "nodes": {
+                "nodes": [
+                    {"name": name, "bytes_used": used, "pid": pid}
+                    for name, used, pid in zip("ab", (2_000_000, 4_000_000), self.node_pids(), strict=True)
+                ]
+            },
             "store": {}, "scrub": {}, "repair": {"bytes": repaired},
         }  # fmt: skip
         self.asked: list[tuple[str, ...]] = []
@@ -105,10 +110,10 @@ def test_repair_and_scrub_are_told_in_mb_a_second_of_the_whole_command(tmp_path:
     bench = RepairBench(cluster, tmp_path, lambda text: None)
     bench.run(bytes_wanted=1_500_000)
     assert [words[0] for words in cluster.asked] == ["store", "nodes", "scrub", "scrub", "repair"]
-    assert cluster.asked[2] == ("scrub", "a")
-    assert cluster.killed == [(1 << 30) + 1]
+    assert cluster.asked[2] == ("scrub", "b"), "the one that has most"
+    assert cluster.killed == [(1 << 30) + 2]
     told = {figure.figure: (figure.value, figure.unit) for figure in bench.figures}
-    assert told["scrub, one node, moved"] == (3.0, "MB")
+    assert told["scrub, one node, moved"] == (4.0, "MB")
     assert told["scrub, 4 nodes at once, moved"] == (6.0, "MB")
     assert told["repair, from node to node, moved"] == (1.0, "MB")
     for figure in ("scrub, one node", "scrub, 4 nodes at once", "repair, from node to node"):
