@@ -287,7 +287,7 @@ def spawns_without_end(planted: ExitStack) -> None:
 
     async def have(self: DiskChunkStore, ids: Sequence[ObjectId], *, reserve: bool = False) -> list[bool]:
         async with asyncio.TaskGroup() as group:
-            for _ in range(20 * len(ids)):
+            for _ in range(100 * len(ids)):
                 group.create_task(asyncio.sleep(0))
         return await sound(self, ids, reserve=reserve)
 

@@ -74,10 +74,16 @@ class Fixed:
 
         return asyncio.create_task(strike(), name=kind)
 
-    async def strike(self, kind: str, node: SimNode) -> None:
-        """Let a fault happen to a node of which something is wanted meanwhile, until it is felt or over."""
+    async def strike(self, kind: str, node: SimNode, until: Callable[[], bool]) -> None:
+        """Let a fault happen to a node of which something is wanted meanwhile, a few times, until that holds."""
+        strikes = 0
+        while not until() and strikes < STRIKES_MAX:
+            strikes += 1
+            await self._strike_once(kind, node, until)
+
+    async def _strike_once(self, kind: str, node: SimNode, until: Callable[[], bool]) -> None:
         striking = self.striking(kind, node)
-        await self.busy(lambda: bool(self.world.happened) or striking.done())
+        await self.busy(lambda: until() or striking.done())
         striking.cancel()
 
     async def took(self, node: SimNode) -> float:
@@ -126,10 +132,7 @@ def nobody_dies(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_kind_of_fault_is_felt_and_noted(kind: str) -> None:
     async def scenario(fixed: Fixed, node: SimNode) -> None:
         assert set(fixed.weather.kinds) == set(KINDS)
-        strikes = 0
-        while not fixed.world.happened and strikes < STRIKES_MAX:
-            strikes += 1
-            await fixed.strike(kind, node)
+        await fixed.strike(kind, node, lambda: bool(fixed.world.happened))
         assert fixed.world.happened == {kind}
 
     play(scenario)
@@ -202,11 +205,18 @@ def test_bits_turn_at_rest(kind: str) -> None:
 
 def test_a_disk_lies() -> None:
     async def scenario(fixed: Fixed, node: SimNode) -> None:
-        for _ in range(3):
-            striking = fixed.striking("lies", node)
-            await fixed.busy(striking.done)
+        harmed: list[str] = []
+        note = node.disk.on_harm
+        assert note is not None
+
+        def harm(path: str) -> None:
+            harmed.append(path)
+            note(path)
+
+        node.disk.on_harm = harm
+        await fixed.strike("lies", node, lambda: bool(harmed))
+        assert harmed, "other bytes are there than were written"
         assert "lies" in fixed.world.happened
-        assert _bad(node) > 0
 
     play(scenario)
 

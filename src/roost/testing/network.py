@@ -77,6 +77,10 @@ class SimNetwork:
         self.resume()
         return host
 
+    def known(self) -> list[str]:
+        """The names of all hosts that ever were."""
+        return sorted(self._hosts)
+
     def living(self) -> list["SimHost"]:
         """The hosts whose processes are not dead, by name."""
         return [host for _, host in sorted(self._hosts.items()) if not host.dead]
