@@ -21,6 +21,7 @@ READ_BYTES = 64 * 1024
 MOVING_BYTES = 4_000_000
 """More than a command writes that moves nothing."""
 LOOK_EVERY_S = 0.005
+LINE_LIMIT_S = 5.0
 
 
 if sys.platform == "linux":
@@ -148,6 +149,12 @@ class Program:
     def _readable(self, timeout_s: float) -> bool:
         assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], max(0, timeout_s))[0])
+
+    def catch_up(self) -> None:
+        """Read what it has said by now."""
+        while b"\n" in self._rest or (not self._ended and self._readable(0)):
+            if self.next(LINE_LIMIT_S) is None:
+                return
 
     def until(self, event: str, *, timeout_s: float = 30, **fields: object) -> dict[str, Any]:
         """Read until a progress line of this event with these fields."""

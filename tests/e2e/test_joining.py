@@ -43,6 +43,7 @@ def coordinator(cluster: Cluster) -> Program:
 
 def shown(cluster: Cluster) -> str:
     """The join code that was shown last."""
+    coordinator(cluster).catch_up()
     told = [line["join_code"] for line in coordinator(cluster).lines if line.get("event") == "join-code"]
     code = told[-1] if told else coordinator(cluster).until("join-code")["join_code"]
     assert isinstance(code, str)

@@ -17,6 +17,7 @@ def shown(cluster: Cluster) -> JoinCode:
     """The join code that was shown last."""
     assert cluster.coordinator is not None
     program = cluster.coordinator
+    program.catch_up()
     told = [line for line in program.lines if line.get("event") == "join-code"]
     return JoinCode.parse((told[-1] if told else program.until("join-code"))["join_code"])
 

@@ -243,10 +243,10 @@ class Delivery:
         """Ask those that were silent once more, now that nobody else is left: it may have been our own network that was
         gone for a moment, or is another than before. Whether one of them answers, and is chosen again; three times an
         operation and no more."""
-        before = self._silent & self.chooser.failed.keys()
+        before, turn = self._silent & self.chooser.failed.keys(), self._revivals
         async with self._reviving:
-            if before - self.chooser.failed.keys():
-                return True  # whoever had the turn before found some
+            if self._revivals != turn:  # somebody has asked meanwhile, for all
+                return bool(before - self.chooser.failed.keys())
             if not before or self._revivals >= REVIVALS_MAX:
                 return False
             self._revivals += 1
