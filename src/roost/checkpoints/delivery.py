@@ -245,7 +245,7 @@ class Delivery:
         operation and no more."""
         before, turn = self._silent & self.chooser.failed.keys(), self._revivals
         async with self._reviving:
-            if self._revivals != turn:  # somebody has asked meanwhile, for all
+            if self._revivals != turn or before - self.chooser.failed.keys():  # somebody has asked meanwhile, for all
                 return bool(before - self.chooser.failed.keys())
             if not before or self._revivals >= REVIVALS_MAX:
                 return False
