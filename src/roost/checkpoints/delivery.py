@@ -5,10 +5,11 @@ Everything here is progress only; what counts is what the nodes answer to the co
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+from roost.checkpoints.load import Loads
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
@@ -22,6 +23,8 @@ TOP_UP_AT_ONCE = 4
 SUSPICION_S = 2.0
 REVIVALS_MAX = 3
 REVIVAL_S = 5.0
+OBJECT_BYTES = 4 * 1024 * 1024
+"""What an object of unknown size is taken for."""
 
 Pieces = Sequence[memoryview | bytes]
 Remake = Callable[[ObjectId], AbstractAsyncContextManager[Pieces | None]]
@@ -74,6 +77,8 @@ class Delivery:
     progress: Progress
     holders: dict[ObjectId, set[NodeId]] = field(default_factory=dict)
     bytes_sent: int = 0
+    _loads: Loads = field(default_factory=Loads)
+    _sizes: dict[ObjectId, int] = field(default_factory=dict)
     _sourceless: set[tuple[ObjectId, NodeId]] = field(default_factory=set)
     """Who passed an object on in vain, or has no good copy of it: it is not asked again, whatever it says of new puts;
     what is still short then we send ourselves, and so see whose fault it is."""
@@ -102,9 +107,10 @@ class Delivery:
 
     def _next_target(self, object_id: ObjectId, but: set[NodeId]) -> NodeId | None:
         held = self.of(object_id)
-        for node in self.chooser.candidates(object_id, held):
-            if node not in but:
-                return node
+        candidates = [node for node in self.chooser.candidates(object_id, held) if node not in but]
+        if candidates:
+            now = self.peers.runtime.now()
+            return self._loads.best_first(candidates, self._sizes.get(object_id, OBJECT_BYTES), now=now)[0]
         if len(self._keeping(object_id)) < self.wanted:
             return next((node for node in self.chooser.spare(object_id, held) if node not in but), None)
         return None
@@ -114,22 +120,19 @@ class Delivery:
 
         On return the pieces may be reused. A node that fails or is full is passed over from then on.
         """
-        length = sum(len(piece) for piece in pieces)
+        length = self._sizes[object_id] = sum(len(piece) for piece in pieces)
         while True:
             node = self._next_target(object_id, set())
             if node is None:
                 if await self._revive():
                     continue
                 return None
-            name = self.name(node)
-            self.progress.begin_wait(name)
             try:
-                new = await self.peers.store(node).put(object_id, Body.of(*pieces))
+                with self._busy(node, object_id):
+                    new = await self.peers.store(node).put(object_id, Body.of(*pieces))
             except RoostError as error:
                 self._blame(node, error)
                 continue
-            finally:
-                self.progress.end_wait(name)
             if new:
                 self.bytes_sent += length
                 self.progress.bytes_moved += length
@@ -163,14 +166,12 @@ class Delivery:
 
     async def _pass_on(self, object_id: ObjectId, holder: NodeId, target: NodeId) -> None:
         name = self.name(target)
-        self.progress.begin_wait(name)
         try:
-            problem = await self.peers.pass_on(object_id, holder=holder, target=target)
+            with self._busy(target, object_id):
+                problem = await self.peers.pass_on(object_id, holder=holder, target=target)
         except RoostError as error:
             self._blame(holder, error)
             return
-        finally:
-            self.progress.end_wait(name)
         if not problem:
             self.holders[object_id].add(target)
         elif problem in (NotFound.code, Damaged.code):
@@ -184,6 +185,20 @@ class Delivery:
             self._blame(target, DiskFault(f"the disk of {name} fails"))
         else:
             self._sourceless.add((object_id, holder))
+
+    @contextmanager
+    def _busy(self, node: NodeId, object_id: ObjectId) -> Iterator[None]:
+        """An object is on its way to `node`: told to who looks on, and counted for the choice of the next."""
+        runtime, name, size = self.peers.runtime, self.name(node), self._sizes.get(object_id, OBJECT_BYTES)
+        moved = False
+        self.progress.begin_wait(name)
+        self._loads.begin(node, size, now=runtime.now())
+        try:
+            yield
+            moved = True
+        finally:
+            self._loads.end(node, size, now=runtime.now(), moved=moved)
+            self.progress.end_wait(name)
 
     async def _suspect(self, node: NodeId) -> None:
         """Another node could not reach `node`: if we cannot either, it is passed over."""

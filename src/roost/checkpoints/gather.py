@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from roost.checkpoints.delivery import ask_all_have
+from roost.checkpoints.load import Loads
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.target import Target
@@ -43,12 +44,12 @@ class Gathered:
 
 @dataclass(slots=True)
 class _Fetching:
-    """Who holds what, who did not say (and why), who is busy, and who is passed over and why. `doubted` are objects
+    """Who holds what, who did not say (and why), how busy each is, who is passed over and why. `doubted` are objects
     for which those are asked too that denied having them."""
 
     holders: dict[ObjectId, set[NodeId]]
     silent: dict[NodeId, RoostError]
-    load: dict[NodeId, int] = field(default_factory=dict)
+    loads: Loads = field(default_factory=Loads)
     passed_over: dict[NodeId, RoostError] = field(default_factory=dict)
     doubted: set[ObjectId] = field(default_factory=set)
 
@@ -77,6 +78,7 @@ class _Gathering:
         self._progress = progress
         self._writing = asyncio.Lock()
         self._decoders: asyncio.Queue[tuple[memoryview, Scratch]] = asyncio.Queue()
+        self._sizes = manifest.object_bytes()
         self._object_bytes_max = max(manifest.chunks.stored, default=0)
         self._chunk_bytes_max = max(manifest.chunks.lengths, default=0)
         self._done: set[int] = set()
@@ -191,27 +193,31 @@ class _Gathering:
             self._failovers += 1
 
     def _choose(self, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId]) -> NodeId | None:
-        """The holder with the least to do for us. One that was passed over is asked only when no other is left, and
+        """The holder that would be done first. One that was passed over is asked only when no other is left, and
         after the holders all who denied having it: a disk that failed for a moment makes its node doubt good copies."""
         left = fetching.holders[object_id] - tried
         if not left:
             left = set(self._survey.reached) - tried - fetching.silent.keys() - fetching.passed_over.keys()
             fetching.holders[object_id] |= left
             fetching.doubted.add(object_id)
-        return min(
-            left,
-            key=lambda node: (node in fetching.passed_over, fetching.load.get(node, 0), object_id + node.encode()),
-            default=None,
-        )
+        size, now = self._sizes[object_id], self._peers.runtime.now()
+
+        def key(node: NodeId) -> tuple[bool, float, bytes]:
+            seconds = fetching.loads.expected_s(node, size, now=now)
+            return node in fetching.passed_over, seconds, object_id + node.encode()
+
+        return min(left, key=key, default=None)
 
     async def _fetch_from(
         self, node: NodeId, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview
     ) -> bool:
         name = self._survey.name(node)
-        fetching.load[node] = fetching.load.get(node, 0) + 1
+        size, moved = self._sizes[object_id], False
+        fetching.loads.begin(node, size, now=self._peers.runtime.now())
         self._progress.begin_wait(name)
         try:
             received = await self._peers.store(node).get(object_id, buffer)
+            moved = True
         except (NotFound, Damaged) as error:
             fetching.holders[object_id].discard(node)
             if isinstance(error, Damaged) or object_id not in fetching.doubted:
@@ -223,7 +229,7 @@ class _Gathering:
             self._progress.note(f"{name} is passed over: {error.message}")
             return False
         finally:
-            fetching.load[node] -= 1
+            fetching.loads.end(node, size, now=self._peers.runtime.now(), moved=moved)
             self._progress.end_wait(name)
         self._received += received
         self._progress.bytes_moved += received
