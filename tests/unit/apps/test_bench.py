@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 
 from roost.apps.cli import bench_checkpoint
+from roost.apps.cli.bench_bottleneck import Probing
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
 from roost.apps.cli.bench_process import measure
 from roost.apps.cli.bench_repair import RepairBench
-from roost.apps.cli.bench_runs import Figure, rows
+from roost.apps.cli.bench_runs import FLOOR_BOUND, Bench, Figure, rows
+from roost.client.bottleneck import Bottleneck, NodeSpeed, Verdict
+from roost.client.floor.reckoning import Cost, Costs
+from roost.client.probe import Probed
 from roost.codec.planes import Scratch, encode
 from roost.core.errors import Failed
+from roost.core.ids import NodeId
 
 
 def test_the_model_has_the_tensors_and_the_bytes_of_the_issue() -> None:
@@ -124,3 +129,82 @@ def test_repair_and_scrub_are_told_in_mb_a_second_of_the_whole_command(tmp_path:
 def test_a_repair_that_did_nothing_is_no_measurement(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="nothing to do"):
         RepairBench(StandIn(repaired=0), tmp_path, lambda text: None).run(bytes_wanted=1_500_000)
+
+
+class Storing:
+    """A cluster that keeps a model of 30 GB at rest in 20 GB, as it says."""
+
+    def command(self, *arguments: str) -> list[str]:
+        answers = {
+            "store": {"bytes": 30_000_000_000, "copies": 2, "bytes_sent": 20_000_000_000},
+            "show": {"chunks": [{"id": "a", "bytes": 15_000_000_000}, {"id": "b", "bytes": 5_000_000_000}] * 2},
+        }
+        code = f"print({json.dumps(json.dumps(answers.get(arguments[0], {})))})"
+        if arguments[0] == "gather":
+            code += f"; import pathlib; to = pathlib.Path({arguments[3]!r}); to.mkdir()"
+            code += f"; (to / {arguments[1].rpartition('/')[2] + '.safetensors'!r}).touch()"
+        return [sys.executable, "-c", code]
+
+    def node_pids(self) -> list[int]:
+        return []
+
+
+COSTS = Costs(*(Cost(1.0, 0.0) for _ in range(7)))
+
+
+def figures_of(folder: Path, *, floor: bool) -> dict[str, Figure]:
+    bench = Bench(Storing(), folder, "bench", lambda text: None, costs=(lambda _: COSTS) if floor else None, cores=2)
+    bench._model(2_000_000, bounded=True)
+    return {figure.figure.replace(" 0.002 GB", ""): figure for figure in bench.figures}
+
+
+def test_a_store_and_a_gather_are_held_against_the_floor(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, floor=True)
+    # Each GB of a step takes a second: 4 of 30 plain, 1 at rest, 3 for each of two copies, 2 to pass one on; two cores.
+    store, gather = (4 * 30 + (1 + 2 * 3 + 2) * 20) / 2, (4 * 20 + 3 * 30) / 2
+    for step, least in (("store", store), ("gather", gather)):
+        assert figures[f"{step}, floor of this machine"].value == least
+        assert figures[f"{step}, floor of this machine"].unit == "s"
+        against = figures[f"{step} against the floor"]
+        assert against.value == pytest.approx(figures[step].value / least, abs=0.001)
+        assert against.unit == "x"
+        assert against.bound is None, "starting counts below the full size"
+
+
+def test_the_bounds_are_those_of_the_targets(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, floor=True)
+    bounds = {name: figures[name].bound for name in ("store", "gather", "store, memory of the command")}
+    assert bounds == {"store": 2.8, "gather": 2.1, "store, memory of the command": 150}
+    assert FLOOR_BOUND == 1.3
+
+
+def test_another_cluster_than_this_machines_has_no_floor(tmp_path: Path) -> None:
+    assert not [name for name in figures_of(tmp_path, floor=False) if "floor" in name]
+
+
+def speed(name: str, put: float | None, get: float | None, problem: str = "") -> NodeSpeed:
+    return NodeSpeed(NodeId("0" * 32), name, name, 1, put, get, problem)
+
+
+def test_the_bottleneck_is_told_to_people_and_to_scripts() -> None:
+    found = Bottleneck("pi-3", "disk", 9.04, 1.811, "pi-3's disk writes 9 MB/s")
+    nodes = (speed("pi-1", 52.36e6, 80e6), speed("pi-2", None, None, "it is full"), speed("pi-3", 9.04e6, 40e6))
+    probing = Probing(Probed(nodes, 60e6, only=False), Verdict(found, found.text))
+    assert probing.result() == {
+        "bottleneck": {"node": "pi-3", "what": "disk", "mb_per_s": 9.0, "without": 1.81, "text": found.text},
+        "nodes": [
+            {"name": "pi-1", "put_mb_per_s": 52.4, "get_mb_per_s": 80.0},
+            {"name": "pi-2", "put_mb_per_s": None, "get_mb_per_s": None, "problem": "it is full"},
+            {"name": "pi-3", "put_mb_per_s": 9.0, "get_mb_per_s": 40.0},
+        ],
+    }
+    assert probing.lines()[1].split() == ["pi-1", "52.4", "MB/s", "80", "MB/s"]
+    assert probing.lines()[2].split() == ["pi-2", "-", "-"]
+    assert "pi-2: it is full" in probing.lines()
+    assert probing.lines()[-1] == "bottleneck: pi-3's disk writes 9 MB/s"
+
+
+def test_no_bottleneck_is_null_for_scripts_and_words_for_people() -> None:
+    probing = Probing(Probed((speed("pi-1", 5e6, 5e6),), None, only=False), Verdict(None, "no single node stands out"))
+    assert probing.result()["bottleneck"] is None
+    assert probing.lines()[-1] == "bottleneck: no single node stands out"

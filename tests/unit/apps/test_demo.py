@@ -30,7 +30,7 @@ def test_the_checkpoint_is_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_its_weights_are_as_those_of_a_model() -> None:
     numpy = pytest.importorskip("numpy")
-    raw = numpy.frombuffer(demo_checkpoint._weights(100_000), dtype="<u2")
+    raw = numpy.frombuffer(demo_checkpoint.weights(100_000), dtype="<u2")
     values = (raw.astype("<u4") << 16).view("<f4")
     assert numpy.isfinite(values).all()
     assert 0.015 < values.std() < 0.03

@@ -10,12 +10,15 @@ from typing import Protocol
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
 from roost.apps.cli.bench_process import PIECE_BYTES, Run, cpu_seconds, measure, peak_rss_bytes, settle
 from roost.apps.cli.words import size
+from roost.client.floor.reckoning import Costs, Floor, floor_of_gather, floor_of_store
 
 SMALL_BYTES = 100_000_000
 LARGE_BYTES = 4_000_000_000
 CRUMBS, CRUMB_BYTES = 1000, 1024
 HELP_RUNS = 5
 MB = 1e6
+FLOOR_BOUND = 1.3
+"""How many times the floor a store or a gather may take. Below the full size it has no bound: starting counts there."""
 
 
 class Place(Protocol):
@@ -48,6 +51,9 @@ class Bench:
     folder: Path
     prefix: str
     say: Callable[[str], None]
+    costs: Callable[[Path], Costs] | None = None
+    """Measures, in a folder, what the floor is reckoned from; None where the place is not this machine alone."""
+    cores: int = 1
     figures: list[Figure] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """What was stored so far."""
@@ -73,7 +79,7 @@ class Bench:
     def _help(self) -> None:
         command = [sys.executable, "-m", "roost", "--help"]
         runs = [measure(command, folder=self.folder) for _ in range(HELP_RUNS)]
-        self._add("roost --help", 1000 * statistics.median(run.seconds for run in runs), "ms", 250)
+        self._add("roost --help", 1000 * statistics.median(run.seconds for run in runs), "ms", 200)
 
     def _model(self, bytes_wanted: int, *, bounded: bool) -> None:
         """Store and gather a model of so many bytes, and store it unchanged. Memory has its bound at every size,
@@ -94,27 +100,47 @@ class Bench:
             self._add(f"{step} {label}, processor", run.cpu_seconds + cpu_seconds(pids) - before, "CPU-s")
             return run
 
+        costs = self._costs()
         self.names.append(name)
-        stored = timed("store", 4.0, "store", str(path), "--name", name)
-        self._add(f"store {label}, memory of the command", stored.rss_bytes / MB, "MB", 170)
-        self._sent(label, name, stored)
+        stored = timed("store", 2.8, "store", str(path), "--name", name)
+        self._add(f"store {label}, memory of the command", stored.rss_bytes / MB, "MB", 150)
+        plain, rest = int(stored.result["bytes"]), self._sent(label, name, stored)
+        if costs is not None:
+            copies = int(stored.result["copies"])
+            least = floor_of_store(costs, plain_bytes=plain, rest_bytes=rest, copies=copies, cores=self.cores)
+            self._against(f"store {label}", stored, least, bounded=bytes_wanted >= WHOLE_BYTES)
         back = self.folder / f"back-{bytes_wanted}"
-        gathered = timed("gather", 3.0, "gather", name, "--to", str(back))
+        gathered = timed("gather", 2.1, "gather", name, "--to", str(back))
         self._add(f"gather {label}, memory of the command", gathered.rss_bytes / MB, "MB")
+        if costs is not None:
+            least = floor_of_gather(costs, plain_bytes=plain, rest_bytes=rest, cores=self.cores)
+            self._against(f"gather {label}", gathered, least, bounded=bytes_wanted >= WHOLE_BYTES)
         (back / path.name).unlink()
         timed("store unchanged", 3.0, "store", str(path), "--name", name)
         path.unlink()
         peak = peak_rss_bytes(pids)
-        self._add(f"up to {label}, memory of a node", peak / MB if peak is not None else None, "MB", 80)
+        self._add(f"up to {label}, memory of a node", peak / MB if peak is not None else None, "MB", 64)
 
-    def _sent(self, label: str, name: str, stored: Run) -> None:
+    def _costs(self) -> Costs | None:
+        """Measured anew before each model: what else runs here, and so the floor, may have changed."""
+        if self.costs is None:
+            return None
+        self.say("measuring what this machine can do at the most")
+        return self.costs(self.folder)
+
+    def _against(self, figure: str, run: Run, least: Floor, *, bounded: bool) -> None:
+        self._add(f"{figure}, floor of this machine", least.seconds, "s")
+        self._add(f"{figure} against the floor", run.seconds / least.seconds, "x", FLOOR_BOUND if bounded else None)
+
+    def _sent(self, label: str, name: str, stored: Run) -> int:
         """What left the sender against one encoded copy: all that it wrote where the system tells it (TLS and the
-        catalogue included), else the objects' bytes as it counts them."""
-        chunks = {chunk["id"]: chunk["bytes"] for chunk in self._roost("show", name).result["chunks"]}
+        catalogue included), else the objects' bytes as it counts them. Returns the bytes of one encoded copy."""
+        chunks = {chunk["id"]: int(chunk["bytes"]) for chunk in self._roost("show", name).result["chunks"]}
         encoded = sum(chunks.values())
         self._add(f"store {label}, compression", stored.result["bytes"] / encoded, "x smaller")
         sent = stored.written_bytes if stored.written_bytes is not None else stored.result["bytes_sent"]
         self._add(f"store {label}, sent against one encoded copy", sent / encoded, "x", 1.02)
+        return encoded
 
     def _crumbs(self) -> None:
         label = f"{CRUMBS:,} files of {size(CRUMB_BYTES)}"

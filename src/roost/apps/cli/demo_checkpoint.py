@@ -70,7 +70,7 @@ def write_weights(path: Path, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> 
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for begin in range(0, offset, PIECE_BYTES):
-            file.write(_weights(min(PIECE_BYTES, offset - begin) // 2))
+            file.write(weights(min(PIECE_BYTES, offset - begin) // 2))
 
 
 def _high_bytes() -> bytes:
@@ -79,7 +79,7 @@ def _high_bytes() -> bytes:
     return bytes(struct.pack(">f", normal.inv_cdf((i + 0.5) / _TABLE))[0] for i in range(_TABLE))
 
 
-def _weights(count: int) -> bytes:
+def weights(count: int) -> bytes:
     """`count` bfloat16 numbers, little-endian."""
     drawn = bytearray(2 * count)
     drawn[0::2] = os.urandom(count)
