@@ -46,9 +46,9 @@ def make_checkpoint(folder: Path, number: int) -> Path:
     return path
 
 
-async def store_all(cluster: DemoCluster, folder: Path, checkpoints: int) -> None:
-    """Store so many checkpoints, several at a time, in runs of 50."""
-    numbers = iter(range(checkpoints))
+async def store_all(cluster: DemoCluster, folder: Path, checkpoints: int, *, first: int = 0) -> None:
+    """Store checkpoints until there are so many, several at a time, in runs of 50; `first` are there already."""
+    numbers = iter(range(first, checkpoints))
     async with await AsyncCluster.open(cluster.home, default_settings()) as client:
 
         async def work() -> None:
