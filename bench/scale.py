@@ -32,7 +32,7 @@ MB, GB = 1e6, 1e9
 NODES = 4
 NAME = "bench/model"
 LOAD_MAX = 0.3
-"""The load of a machine that does nothing else; from here on the page tells it."""
+"""The load of a machine that does nothing else, at most; the page tells a higher one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def row(step: float, values: Sequence[float | None]) -> Row:
 
 
 def machine() -> str:
-    """This machine as the page names it, the day, and what else kept it busy: nothing that tells whose it is."""
+    """This machine as the page names it, the day, and whether it was busy: nothing that tells whose it is."""
     model = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -205,8 +205,8 @@ def machine() -> str:
     today = datetime.date.today().isoformat()
     system = f"{platform.system()} {platform.release().partition('-')[0]}"
     load = os.getloadavg()[0]
-    busy = f", with a load of {load:.1f} by other work when it began" if load > LOAD_MAX else ""
-    return f"{cores()} cores of {model}, Python {platform.python_version()}, {system}, on {today}{busy}"
+    busy = f", which were busy: the load was {load:.1f} when it began" if load > LOAD_MAX else ""
+    return f"{cores()} cores of {model}{busy}; Python {platform.python_version()}, {system}, on {today}"
 
 
 def main() -> None:

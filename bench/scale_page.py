@@ -49,7 +49,9 @@ def section(series: Series) -> str:
 def _table(series: Series) -> str:
     heads = [series.axis, *(column.head for column in series.columns)]
     lines = [_line(heads), "|" + "---:|" * len(heads)]
-    lines += [_line([number(row.step), *map(_cell, row.values)]) for row in series.rows]
+    for row in series.rows:
+        cells = (_cell(value, column.unit) for value, column in zip(row.values, series.columns, strict=True))
+        lines.append(_line([number(row.step), *cells]))
     return "\n".join(lines)
 
 
@@ -57,8 +59,10 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _cell(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if unit == "x" else number(value)
 
 
 def number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What is measured elsewhere, run for real and held to bounds: `roost bench repair`, and a cluster of many nodes."""
+"""What is measured elsewhere, run for real: `roost bench --cluster`, `bench repair`, and a cluster of many nodes."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bench import many
 
-from e2e.cluster import Cluster
+from e2e.cluster import Cluster, local_cluster
 from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder
 
 NODES, CHECKPOINTS = 20, 500
@@ -28,6 +28,17 @@ def test_bench_repair_tells_how_fast_copies_go(tmp_path: Path) -> None:
         moved, unit = figures[f"{figure}, moved"]
         assert unit == "MB"
         assert 0.3 < moved < 8.5, "of two copies of 4 MiB, or of what one node had of them"
+
+
+def test_bench_of_the_own_cluster_probes_its_nodes_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    with local_cluster(tmp_path / "bench", nodes=2) as cluster:
+        told = cluster.done("bench", "--cluster", "--bytes", "2MiB", timeout_s=300)
+        assert cluster.done("ls")["checkpoints"] == []
+        names = {node["name"] for node in cluster.done("nodes")["nodes"]}
+    assert {node["name"] for node in told["nodes"]} == names
+    assert all(node["put_mb_per_s"] > 0 and node["get_mb_per_s"] > 0 for node in told["nodes"])
+    assert "bottleneck" in told
+    assert not [row for row in told["figures"] if "floor" in row["figure"]], "the machines of a cluster are many"
 
 
 @pytest.mark.slow

@@ -34,6 +34,11 @@ def test_a_table_has_a_line_for_each_step_and_an_empty_cell_for_what_was_not_to_
     ]
 
 
+def test_a_ratio_is_told_to_the_thousandth() -> None:
+    text = section(Series("x", "n", (Column("sent against one copy", "x"),), (Row(1, (1.0019,)),)))
+    assert "| 1 | 1.002 |" in text
+
+
 def test_a_chart_shows_a_column_that_is_to_have_one_and_no_other() -> None:
     text = section(SERIES)
     assert text.count("```mermaid\nxychart-beta\n") == 1

@@ -172,7 +172,8 @@ class _Steps:
         return count * OBJECT_BYTES
 
     def _write_some(self, count: int) -> None:
-        data = bytes(SLICE_BYTES)
+        # Of weights, because some file systems make less of zeros.
+        data = (bytes(self._stored) * (SLICE_BYTES // len(self._stored) + 1))[:SLICE_BYTES]
         for _ in range(count):
             name = f"{_PREFIX}{next(self._numbers)}"
             with DurableFile(self._disk, temporary_name(name, "0")) as file:
