@@ -18,10 +18,13 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(_ROOT), str(_ROOT / "tests")]  # not this folder: tests/lab is another lab
 
-from bench.lab_cluster import NODES, Measured, Shaped, shaped_cluster
+from bench.lab_cluster import MACHINES, NODES, Measured, Shaped, shaped_cluster
 from bench.lab_models import change_tensors, make_noise
+from bench.peers import Place
+from bench.peers import peers as all_peers
 
-from lab.wires import missing
+from lab.shaping import shape
+from lab.wires import Wires, missing
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_model
 from roost.apps.cli.demo_cluster import temporary_folder
 from roost.apps.cli.words import table
@@ -42,30 +45,38 @@ class Figure:
     unit: str
     bound: float | None = None
     wire: float | None = None
+    ours: float | None = None
+    """What Roost took for the same, beside a peer's figure."""
 
 
 @dataclass(slots=True)
 class Table:
-    """The figures so far, told as they come."""
+    """The figures so far, told as they come, and what did not run."""
 
     figures: list[Figure] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
-    def add(self, what: str, value: float, unit: str, *, bound: float | None = None, wire: float | None = None) -> None:
-        self.figures.append(Figure(what, value, unit, bound, wire))
+    def add(
+        self, what: str, value: float, unit: str, *, bound: float | None = None, wire: float | None = None,
+        ours: float | None = None,
+    ) -> None:  # fmt: skip
+        self.figures.append(Figure(what, value, unit, bound, wire, ours))
         print(f"  {what}: {value:.1f} {unit}", file=sys.stderr, flush=True)
 
     def value(self, what: str) -> float | None:
         return next((figure.value for figure in self.figures if figure.what == what), None)
 
     def print(self) -> None:
-        def row(figure: Figure) -> tuple[str, str, str, str, str]:
+        def row(figure: Figure) -> tuple[str, ...]:
             wire = f"{figure.value / figure.wire:.2f}" if figure.wire else ""
             bound = f"{figure.bound:g}" if figure.bound is not None else ""
             used = f"{figure.value / figure.bound:.2f}" if figure.bound else ""
-            return figure.what, f"{figure.value:.1f} {figure.unit}", wire, bound, used
+            ahead = f"{figure.value / figure.ours:.1f} x ours" if figure.ours else ""
+            return figure.what, f"{figure.value:.1f} {figure.unit}", wire, bound, used, ahead
 
-        head = ("FIGURE", "VALUE", "OF THE WIRE", "BOUND", "USED")
-        print("\n".join(table(head, [row(figure) for figure in self.figures], right=(1, 2, 3, 4))))
+        head = ("FIGURE", "VALUE", "OF THE WIRE", "BOUND", "USED", "")
+        print("\n".join(table(head, [row(figure) for figure in self.figures], right=(1, 2, 3, 4, 5))))
+        print("\n".join(self.absent))
 
 
 @dataclass(slots=True)
@@ -76,7 +87,7 @@ class Setting:
     bytes: int
     mbit: int
     table: Table
-    _labs: Iterator[int] = field(default_factory=lambda: iter(range(os.getpid() % 900 * 10 + 50_000, 1 << 30)))
+    labs: Iterator[int] = field(default_factory=lambda: iter(range(os.getpid() % 900 * 10 + 50_000, 1 << 30)))
 
     @property
     def wire_s(self) -> float:
@@ -93,7 +104,7 @@ class Setting:
 
     @contextlib.contextmanager
     def cluster(self, mbit: int | None = None, *, slow: Sequence[str] = (), slow_mbit: int = 0) -> Iterator[Shaped]:
-        with temporary_folder("roost-lab-") as folder, shaped_cluster(folder / "lab", next(self._labs)) as cluster:
+        with temporary_folder("roost-lab-") as folder, shaped_cluster(folder / "lab", next(self.labs)) as cluster:
             cluster.shape(self.mbit if mbit is None else mbit, slow=slow, slow_mbit=slow_mbit)
             cluster.settle(2 * self.bytes)
             yield cluster
@@ -216,8 +227,27 @@ def gigabit(setting: Setting) -> None:
         setting.table.add("gather, 1 Gbit", gathered.seconds, "s", bound=setting.bound(5.8), wire=wire_s)
 
 
+def peers(setting: Setting) -> None:
+    """The same work by rsync, restic and Syncthing, each on machines of its own."""
+    for peer in all_peers():
+        if why := peer.missing():
+            print(f"  {peer.name}: {why}", file=sys.stderr)
+            setting.table.absent.append(f"{peer.name} did not run: {why}")
+            continue
+        with temporary_folder("roost-lab-") as folder, contextlib.closing(Wires(next(setting.labs))) as wires:
+            wires.open()
+            for number, name in enumerate(MACHINES, 11):
+                wires.add(name, number)
+                shape(wires, name, mbit=setting.mbit)
+            for step, took in peer.measure(Place(wires, folder), setting.model(), setting.other_model()).items():
+                what = f"{peer.name}, {peer.copies} {'copy' if peer.copies == 1 else 'copies'}: {step}"
+                ours = setting.table.value({"changed": "10 % changed"}.get(step, step))
+                setting.table.add(what, took.seconds, "s", ours=ours)
+                setting.table.add(f"{what}, bytes", took.sent_bytes / MB, "MB")
+
+
 SCENARIOS: dict[str, Callable[[Setting], None]] = {
-    run.__name__: run for run in (plain, noise, kill, freeze, slow, gigabit)
+    run.__name__: run for run in (plain, noise, kill, freeze, slow, gigabit, peers)
 }  # fmt: skip
 
 

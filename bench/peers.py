@@ -1,16 +1,12 @@
 """What rsync, restic and Syncthing take for the work that Roost does: a checkpoint stored, gathered and stored again.
 
-    python bench/peers.py [--bytes 942000000] [--mbit 100]
-
-Needs root and Linux: the machines are network namespaces on a bridge, their links shaped, and no packet leaves them.
-Debian's packages `rsync`, `restic`, `openssh-server` and `syncthing`; what is not installed is left out. Each step ends
-with a comparison of all bytes that came to be somewhere, which is not timed. The disk is one for all machines.
+Run by `bench/lab.py`, on its machines. Debian's packages `rsync`, `restic`, `openssh-server` and `syncthing`; what is
+not installed is left out. Each step ends with a comparison of all bytes that came to be somewhere, which is not timed.
+All machines share one disk.
 """
 
-import argparse
 import contextlib
 import hashlib
-import json
 import os
 import re
 import select
@@ -18,26 +14,16 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-if (_HERE := str(Path(__file__).resolve().parent)) in sys.path:
-    sys.path.remove(_HERE)  # tests/lab is another lab than bench/lab.py
-sys.path.insert(0, str(Path(_HERE).parent / "tests"))
-sys.path.insert(0, str(Path(_HERE).parent))
-
 from bench.peer_syncthing import Device, connected, until
 
-from lab import wires as network
-from lab.shaping import shape
 from lab.wires import Wires, run
-from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_model
-from roost.apps.cli.demo_cluster import temporary_folder, undisturbed
+from roost.apps.cli.demo_cluster import undisturbed
 from roost.core.errors import Failed
 
 NAME = "model.safetensors"
@@ -45,7 +31,6 @@ STEPS = ("store", "gather", "changed", "unchanged")
 RECEIVERS = ("m2", "m3")
 RSYNC_PORT, SSH_PORT = 8730, 2222
 START_S, STEP_S, END_S = 30.0, 3600.0, 20.0
-LAB_NUMBER = 71
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -335,7 +320,6 @@ def finish(
 
 def listening(process: subprocess.Popen[bytes], port: int) -> None:
     """Wait until a daemon listens: a line of its network's /proc/net/tcp with state 0A has the port."""
-
     words = str(process.args)
 
     def listens() -> bool:
@@ -355,54 +339,3 @@ def same(wanted: Path, *found: Path) -> None:
             digests.append(hashlib.file_digest(file, "sha256").digest())
         if digests[-1] != digests[0]:
             raise Failed(f"{path} has not the bytes of {wanted}")
-
-
-def change(model: Path, changed: Path) -> int:
-    """Copy a model and give new weights to whole tensors of it, the first that fit in a tenth; how many bytes."""
-    shutil.copyfile(model, changed)
-    weights = changed.with_suffix(".weights")
-    make_model(weights, bytes_wanted=model.stat().st_size // 10)
-    with changed.open("r+b") as file, weights.open("rb") as fresh:
-        header_bytes = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_bytes))
-        fresh.seek(8 + int.from_bytes(fresh.read(8), "little"))
-        left = whole = weights.stat().st_size - fresh.tell()
-        for name, entry in header.items():
-            start, end = entry["data_offsets"] if name != "__metadata__" else (0, 0)
-            if 0 < end - start <= left:
-                file.seek(8 + header_bytes + start)
-                file.write(fresh.read(end - start))
-                left -= end - start
-    weights.unlink()
-    return whole - left
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bytes", type=int, default=WHOLE_BYTES)
-    parser.add_argument("--mbit", type=int, default=100, help="what each link carries in a second, each way")
-    options = parser.parse_args()
-    if why := network.missing():
-        raise SystemExit(why)
-    tempfile.tempdir = "/var/tmp"  # /tmp may be memory
-    with temporary_folder("roost-peers-") as folder, contextlib.closing(Wires(LAB_NUMBER)) as wires:
-        model, changed = folder / NAME, folder / "changed"
-        size = make_model(model, bytes_wanted=options.bytes)
-        print(f"{size} bytes, {change(model, changed)} of them changed; {options.mbit} Mbit/s", flush=True)
-        wires.open()
-        for number in range(1, 6):
-            wires.add(f"m{number}", 10 + number)
-            shape(wires, f"m{number}", mbit=options.mbit)
-        print(f"{'':18s} copies" + "".join(f"{step + ', s':>14s}{'MB':>8s}" for step in STEPS), flush=True)
-        for peer in peers():
-            if why := peer.missing():
-                print(f"{peer.name:18s} {why}")
-                continue
-            with temporary_folder("roost-peer-") as root:
-                took = peer.measure(Place(wires, root), model, changed)
-            cells = [f"{took[step].seconds:14.2f}{took[step].sent_bytes / 1e6:8.1f}" for step in STEPS]
-            print(f"{peer.name:18s} {peer.copies:6d}" + "".join(cells), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ import pytest
 from contract.stream_labs import Lab, Member, Pair, Scenario, connected, ignore, play
 from roost.core.cluster import Address
 from roost.core.errors import Busy, NotAdmitted, RoostError, Unreachable
-from roost.net.stream import Stream
+from roost.net.stream import Ends, Stream
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 
@@ -243,6 +243,106 @@ def test_a_cancelled_call_ends_at_once_and_leaves_the_buffer_alone(run: Play, wh
             assert buffer == before
             await pair.near.close()
             await asyncio.gather(late, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_a_job_receives_and_sends_while_others_use_the_other_direction(run: Play) -> None:
+    async def scenario(lab: Lab) -> None:
+        data = lab.rng.randbytes(3 * MIB + 5)
+
+        async def take(ends: Ends) -> bytes:
+            into = bytearray(len(data))
+            for begin in range(0, len(data), 100_000):
+                await ends.receive_exactly(memoryview(into)[begin : begin + 100_000])
+            return bytes(into)
+
+        async def give(ends: Ends) -> None:
+            for begin in range(0, len(data), 300_000):
+                await ends.send([data[begin : begin + 7], memoryview(data)[begin + 7 : begin + 300_000]])
+
+        async with connected(lab) as pair:
+            for stream, other in ((pair.near, pair.far), (pair.far, pair.near)):
+                taking = asyncio.create_task(stream.carry(take))
+                answering = asyncio.create_task(receive(other, 50_000))
+                await asyncio.gather(other.carry(give), stream.send([bytes(50_000)]))
+                assert await taking == data
+                assert await answering == bytes(50_000)
+            assert await receive_after(pair) == b"as before"
+
+    run(scenario)
+
+
+async def receive_after(pair: Pair) -> bytes:
+    """What arrives in the ordinary way, after a job."""
+    await pair.near.send([b"as before"])
+    return await receive(pair.far, 9)
+
+
+@pytest.mark.parametrize("who", ["near", "far"])
+@pytest.mark.parametrize("what", ["receive", "send"])
+def test_abort_ends_a_job_that_waits(run: Play, who: str, what: str) -> None:
+    async def scenario(lab: Lab) -> None:
+        async def job(ends: Ends) -> None:
+            buffer = bytearray(40 * MIB)
+            await (ends.receive_exactly(memoryview(buffer)) if what == "receive" else ends.send([buffer]))
+
+        async with connected(lab) as pair:
+            carried = asyncio.create_task(pair.near.carry(job))
+            assert await still_waiting(carried)
+            stream: Stream = getattr(pair, who)
+            stream.abort()
+            with pytest.raises(Unreachable):
+                await carried
+            with pytest.raises(Unreachable):
+                await pair.near.carry(job)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("what", ["receive", "send"])
+def test_a_cancelled_job_has_ended_when_its_caller_learns_it_and_leaves_the_buffer_alone(run: Play, what: str) -> None:
+    async def scenario(lab: Lab) -> None:
+        buffer, ended = bytearray(40 * MIB), []
+
+        async def job(ends: Ends) -> None:
+            try:
+                await (ends.receive_exactly(memoryview(buffer)) if what == "receive" else ends.send([buffer]))
+            finally:
+                ended.append(what)
+
+        async with connected(lab) as pair:
+            carried = asyncio.create_task(pair.near.carry(job))
+            await pair.far.send([b"abc"])
+            assert await still_waiting(carried)
+            begin = lab.runtime.now()
+            carried.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await carried
+            assert ended == [what]
+            assert lab.runtime.now() - begin < 0.5
+            before = bytes(buffer)
+            late = asyncio.create_task(pair.far.send([b"too late"]))
+            await asyncio.wait([late], timeout=SETTLED_S)
+            assert buffer == before
+            await asyncio.gather(late, return_exceptions=True)
+            with pytest.raises(Unreachable):
+                await pair.near.send([b"x"])
+
+    run(scenario)
+
+
+def test_what_a_job_raises_reaches_its_caller_and_the_stream_goes_on(run: Play) -> None:
+    async def scenario(lab: Lab) -> None:
+        async def job(ends: Ends) -> None:
+            await ends.receive_exactly(memoryview(bytearray(3)))
+            raise Busy("a mistake of its own")
+
+        async with connected(lab) as pair:
+            await pair.far.send([b"abc"])
+            with pytest.raises(Busy):
+                await pair.near.carry(job)
+            assert await receive_after(pair) == b"as before"
 
     run(scenario)
 

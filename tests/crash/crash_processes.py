@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from roost.checkpoints.collect import Periods
 from roost.client.session import Session, member_network, open_session
@@ -38,10 +38,12 @@ from roost.core.runtime import Runtime, SystemRuntime
 from roost.disk.port import Buffer, WriteFile
 from roost.disk.posix import PosixDisk, PosixFile
 from roost.net import links
-from roost.net.stream import Accepted, Listener, Network, Peer, Stream
+from roost.net.stream import Accepted, Ends, Listener, Network, Peer, Stream
 from roost.node.node import Node, NodeOptions
 from roost.security.authority import Authority
 from roost.security.identity import Identity, NodeKey
+
+T = TypeVar("T")
 
 PORT = 7400
 PATIENCE_S = 20.0
@@ -175,6 +177,26 @@ class FusedStream:
         self._fuse.step(Fuse.FRAME, "send")
         self._fuse.step(Fuse.SEND, "send")
         await self._stream.send(buffers)
+
+    async def carry(self, job: Callable[[Ends], Coroutine[object, object, T]]) -> T:
+        return await self._stream.carry(lambda ends: job(FusedEnds(ends, self._fuse)))
+
+
+class FusedEnds:
+    """The ends of a stream, for what carries bodies; they tell the fuse of the same pieces."""
+
+    def __init__(self, ends: Ends, fuse: Fuse) -> None:
+        self._ends = ends
+        self._fuse = fuse
+
+    async def receive_exactly(self, into: memoryview) -> None:
+        await self._ends.receive_exactly(into)
+        self._fuse.step(Fuse.FRAME, "received")
+
+    async def send(self, buffers: Sequence[Buffer]) -> None:
+        self._fuse.step(Fuse.FRAME, "send")
+        self._fuse.step(Fuse.SEND, "send")
+        await self._ends.send(buffers)
 
 
 class FusedNetwork:

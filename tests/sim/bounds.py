@@ -37,7 +37,7 @@ def _held(node: SimNode) -> str:
         "puts": PUTS_MAX - store._to_receive._places._value,
         "reads": READS_MAX - store._to_read._places._value,
         "receiving": len(store._receiving),
-        "bytes promised": store._promised,
+        "bytes promised": sum(promise.left for promise in store._promises),
         "idle slices": max(0, len(store._to_receive._idle) + len(store._to_read._idle) - 2 * PUTS_MAX - READS_MAX),
         "objects indexed that are not there": max(0, store.objects - len(objects_on(node.disk))),
         "ages of nothing": max(0, len(ages) - store.objects - len(node.node.records)),

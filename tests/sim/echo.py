@@ -47,7 +47,7 @@ class Echo:
             fault = drawn < self.rate
             if sink is not None or not (fault or drawn < self.steady):
                 return await sound(node, request, body=body, sink=sink, bulk=bulk)
-            data = None if body is None else b"".join([bytes(piece) async for piece in body.slices])
+            data = await _whole(body) if body is not None else None
 
             async def ask() -> AnyAnswer:
                 return await sound(node, request, body=None if data is None else Body.of(data), bulk=bulk)
@@ -74,3 +74,8 @@ class Echo:
         """Let nothing come twice any more of a process that ends."""
         for task in sorted(self._coming.pop(process, ()), key=hash):
             task.cancel()
+
+
+async def _whole(body: Body) -> bytes:
+    async with body.opened() as slices:
+        return b"".join([bytes(piece) async for piece in slices])

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from roost.checkpoints.load import Loads
+from roost.checkpoints.load import Loads, unless_overtaken
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
@@ -121,17 +121,25 @@ class Delivery:
         On return the pieces may be reused. A node that fails or is full is passed over from then on.
         """
         length = self._sizes[object_id] = sum(len(piece) for piece in pieces)
+        slow: set[NodeId] = set()
         while True:
-            node = self._next_target(object_id, set())
+            node = self._next_target(object_id, slow)
             if node is None:
+                if slow:
+                    slow.clear()
+                    continue
                 if await self._revive():
                     continue
                 return None
             try:
                 with self._busy(node, object_id):
-                    new = await self.peers.store(node).put(object_id, Body.of(*pieces))
+                    putting = self.peers.store(node).put(object_id, Body.of(*pieces))
+                    new = await unless_overtaken(putting, self._overtaken(node, object_id, slow))
             except RoostError as error:
                 self._blame(node, error)
+                continue
+            if new is None:
+                slow.add(node)
                 continue
             if new:
                 self.bytes_sent += length
@@ -168,10 +176,13 @@ class Delivery:
         name = self.name(target)
         try:
             with self._busy(target, object_id):
-                problem = await self.peers.pass_on(object_id, holder=holder, target=target)
+                passing = self.peers.pass_on(object_id, holder=holder, target=target)
+                problem = await unless_overtaken(passing, self._overtaken(target, object_id, set()))
         except RoostError as error:
             self._blame(holder, error)
             return
+        if problem is None:
+            return  # another takes its place
         if not problem:
             self.holders[object_id].add(target)
         elif problem in (NotFound.code, Damaged.code):
@@ -185,6 +196,21 @@ class Delivery:
             self._blame(target, DiskFault(f"the disk of {name} fails"))
         else:
             self._sourceless.add((object_id, holder))
+
+    def _overtaken(self, node: NodeId, object_id: ObjectId, but: set[NodeId]) -> Callable[[], bool]:
+        """Asks whether one of the nodes that could take the object in the place of `node` would be done long before
+        it."""
+
+        def overtaken() -> bool:
+            held = self.of(object_id) - {node}
+            others = [other for other in self.chooser.candidates(object_id, held) if other != node and other not in but]
+            size = self._sizes.get(object_id, OBJECT_BYTES)
+            slow = self._loads.overtaken(node, others, size, now=self.peers.runtime.now())
+            if slow:
+                self.progress.note(f"{self.name(node)} is slow: others take what it should have had")
+            return slow
+
+        return overtaken
 
     @contextmanager
     def _busy(self, node: NodeId, object_id: ObjectId) -> Iterator[None]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from roost.checkpoints.delivery import ask_all_have
-from roost.checkpoints.load import Loads
+from roost.checkpoints.load import Loads, unless_overtaken
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.target import Target
@@ -182,19 +182,22 @@ class _Gathering:
     async def _fetch(self, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview) -> None:
         """Fetch one object and write it to all chunks that it makes."""
         tried: set[NodeId] = set()
+        slow: set[NodeId] = set()
         while True:
-            node = self._choose(object_id, fetching, tried)
+            node = self._choose(object_id, fetching, tried - slow, slow)
             if node is None:
                 raise await self._nowhere(object_id, chunks[0], fetching)
             tried.add(node)
-            if await self._fetch_from(node, object_id, chunks, fetching, buffer):
+            slow.discard(node)
+            if await self._fetch_from(node, object_id, chunks, fetching, buffer, tried, slow):
                 self._to_mend += [(object_id, node, bad) for bad in sorted(self._bad.pop(object_id, ()))]
                 return
             self._failovers += 1
 
-    def _choose(self, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId]) -> NodeId | None:
-        """The holder that would be done first. One that was passed over is asked only when no other is left, and
-        after the holders all who denied having it: a disk that failed for a moment makes its node doubt good copies."""
+    def _choose(self, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId], slow: set[NodeId]) -> NodeId | None:
+        """The holder that would be done first. One that was passed over, or was slow with this very object, is asked
+        only when no other is left, and after the holders all who denied having it: a disk that failed for a moment
+        makes its node doubt good copies."""
         left = fetching.holders[object_id] - tried
         if not left:
             left = set(self._survey.reached) - tried - fetching.silent.keys() - fetching.passed_over.keys()
@@ -202,22 +205,30 @@ class _Gathering:
             fetching.doubted.add(object_id)
         size, now = self._sizes[object_id], self._peers.runtime.now()
 
-        def key(node: NodeId) -> tuple[bool, float, bytes]:
+        def key(node: NodeId) -> tuple[bool, bool, float, bytes]:
             seconds = fetching.loads.expected_s(node, size, now=now)
-            return node in fetching.passed_over, seconds, object_id + node.encode()
+            return node in fetching.passed_over, node in slow, seconds, object_id + node.encode()
 
         return min(left, key=key, default=None)
 
+    def _overtaken(self, node: NodeId, object_id: ObjectId, fetching: _Fetching, tried: set[NodeId]) -> bool:
+        others = fetching.holders[object_id] - tried - fetching.passed_over.keys()
+        return fetching.loads.overtaken(node, others, self._sizes[object_id], now=self._peers.runtime.now())
+
     async def _fetch_from(
-        self, node: NodeId, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview
-    ) -> bool:
+        self, node: NodeId, object_id: ObjectId, chunks: list[int], fetching: _Fetching, buffer: memoryview,
+        tried: set[NodeId], slow: set[NodeId],
+    ) -> bool:  # fmt: skip
+        """Whether the object was had from `node`, which is one of those `tried`. One that is overtaken by another who
+        was not goes to the `slow`."""
         name = self._survey.name(node)
         size, moved = self._sizes[object_id], False
         fetching.loads.begin(node, size, now=self._peers.runtime.now())
         self._progress.begin_wait(name)
         try:
-            received = await self._peers.store(node).get(object_id, buffer)
-            moved = True
+            getting = self._peers.store(node).get(object_id, buffer)
+            received = await unless_overtaken(getting, lambda: self._overtaken(node, object_id, fetching, tried))
+            moved = received is not None
         except (NotFound, Damaged) as error:
             fetching.holders[object_id].discard(node)
             if isinstance(error, Damaged) or object_id not in fetching.doubted:
@@ -231,6 +242,10 @@ class _Gathering:
         finally:
             fetching.loads.end(node, size, now=self._peers.runtime.now(), moved=moved)
             self._progress.end_wait(name)
+        if received is None:
+            slow.add(node)
+            self._progress.note(f"{name} is slow: others are asked in its place")
+            return False
         self._received += received
         self._progress.bytes_moved += received
         try:
@@ -293,8 +308,9 @@ class _Gathering:
             object_id = self._manifest.chunks.id_of(first)
             if first == chunk or first in self._done:
                 continue
-            for node in sorted(fetching.holders.get(object_id, ())):
-                if await self._fetch_from(node, object_id, [first], fetching, buffer):
+            holders = set(fetching.holders.get(object_id, ()))
+            for node in sorted(holders):
+                if await self._fetch_from(node, object_id, [first], fetching, buffer, holders, set()):
                     break
 
     def _describe(self, chunk: int) -> str:

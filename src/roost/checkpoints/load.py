@@ -1,14 +1,18 @@
-"""How much each node has to do for one operation and how fast it has been, and so who would be done first. Pure.
+"""How much each node has to do for one operation and how fast it has been, and so who would be done first.
 
 Placement knows nothing of a slow cable or card; an operation learns of it as it goes. A node's rate is what it has been
 given, finished or not, over the time in which it had something to do: of one that has finished nothing yet, the most
 that it can have. So a slow node is known for slow while its first transfers are still under way.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from roost.core.ids import NodeId
+
+T = TypeVar("T")
 
 SLOWER = 2.0
 SLACK_S = 2.0
@@ -18,6 +22,9 @@ FASTEST = 1e9
 """Bytes a second that no node exceeds: so, when nothing is known yet, who has less to do is done first."""
 EACH_BYTES = 1024 * 1024
 """What a transfer costs beside its bytes, in bytes: of one small object nobody learns how fast a node is."""
+PATIENCE_S = 8.0
+"""How often an operation looks whether somebody else would be done sooner than whoever has a transfer. A node that is
+silent is known for it by then."""
 MEMORY_S = 20.0
 """Busy seconds after which what a node did before counts half: it may have recovered."""
 
@@ -76,3 +83,25 @@ class Loads:
         limit = SLOWER * min(expected.values(), default=0.0) + SLACK_S
         in_time = [node for node, seconds in expected.items() if seconds <= limit]
         return in_time + sorted(expected.keys() - in_time, key=lambda node: (expected[node], node))
+
+    def overtaken(self, node: NodeId, others: Iterable[NodeId], size: int, *, now: float) -> bool:
+        """Whether one of `others` would be done with `size` bytes long before `node` is with what it has."""
+        best = min((self.expected_s(other, size, now=now) for other in others), default=None)
+        return best is not None and SLOWER * best + SLACK_S < self.expected_s(node, 0, now=now)
+
+
+async def unless_overtaken(transfer: Coroutine[object, object, T], overtaken: Callable[[], bool]) -> T | None:
+    """What `transfer` returns; None when, after a while, `overtaken` says that it should be made elsewhere: then it was
+    cancelled, and has ended. Raises what it raises."""
+    task = asyncio.get_running_loop().create_task(transfer)
+    try:
+        while True:
+            done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
+            if done:
+                return task.result()
+            if overtaken():
+                return None
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])

@@ -14,6 +14,7 @@ or gone bad since is noticed when it is used. Three rules hold it together:
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from roost.chunks.index import RESERVED_S, ObjectIndex
 from roost.chunks.layout import (
@@ -43,7 +44,7 @@ from roost.wire.fields import OBJECT_BYTES_MAX
 
 PUTS_MAX = 10
 READS_MAX = 12
-"""Objects received, and read, at the same time; more wait. With two buffers a put and one a read, 32 slices in all."""
+"""Objects received, and read, at the same time; more wait. Each has a slice of memory."""
 _LOOKED_AT_A_TIME = 256
 _LISTED_AT_A_TIME = 16
 
@@ -90,8 +91,8 @@ class DiskChunkStore:
         self._readback = Readback(
             disk, runtime, layout, self._index, self._mount, self._lock, self._receiving, self._to_read, harmed=harmed,
         )  # fmt: skip
-        self._to_receive = SlicePool(loans_max=puts_max, each=2)
-        self._promised = 0
+        self._to_receive = SlicePool(loans_max=puts_max)
+        self._promises: set[_Promise] = set()
         self._numbers = 0
 
     # At the start, and what is here
@@ -192,7 +193,8 @@ class DiskChunkStore:
 
     async def space(self) -> Space:
         found = await self._runtime.in_thread(self._disk.space)
-        free = max(0, found.free - self._reserve_bytes - self._promised)
+        promised = sum(promise.left for promise in self._promises)
+        free = max(0, found.free - self._reserve_bytes - promised)
         return Space(used=self._index.bytes_used, free=free, total=found.total)
 
     # Put
@@ -235,11 +237,10 @@ class DiskChunkStore:
         return self._readback.stands(object_id, size)
 
     async def _receive(self, object_id: ObjectId, length: int, take: TakeBody, moved: Moved) -> None:
-        owed = await self._promise(length)
+        promise = await self._promise(length)
 
-        def written(count: int) -> None:
-            owed[0] -= count
-            self._promised -= count
+        def written(count: int) -> None:  # in the thread that wrote them, which alone changes this promise
+            promise.left -= count
             moved(count)
 
         try:
@@ -261,19 +262,19 @@ class DiskChunkStore:
                 finally:
                     self._to_receive.give_back(free)
         finally:
-            self._promised -= owed[0]
+            self._promises.remove(promise)
 
-    async def _promise(self, length: int) -> list[int]:
-        """Set `length` bytes of the disk aside for one put, or raise NoSpace. Returns how many of them are still to be
-        written, for the caller to count down."""
+    async def _promise(self, length: int) -> "_Promise":
+        """Set `length` bytes of the disk aside for one put, or raise NoSpace."""
         space = await self.space()
         if space.free < length:
             raise NoSpace(
                 f"{length} bytes would leave less than the {self._reserve_bytes} that stay free on this disk",
                 hint="free space on it, or add a node",
             )
-        self._promised += length
-        return [length]
+        promise = _Promise(length)
+        self._promises.add(promise)
+        return promise
 
     # Get and verify
 
@@ -328,3 +329,10 @@ class DiskChunkStore:
 
     def _look(self, ids: Sequence[ObjectId]) -> list[int | None]:
         return file_sizes(self._disk, self._layout, ids)
+
+
+@dataclass(eq=False, slots=True)
+class _Promise:
+    """Bytes of the disk that are set aside for one put: those that are still to be written."""
+
+    left: int

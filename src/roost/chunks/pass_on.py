@@ -64,8 +64,6 @@ class PassOn:
                 raise DiskFault(f"node {to[:8]} has no place for it: {error.message}", hint=error.hint) from error
             except Damaged as error:
                 await self._blame(object_id, to, error)
-            finally:
-                await body.close()
 
     async def _blame(self, object_id: ObjectId, to: NodeId, error: Damaged) -> None:
         """Find out whose fault a damaged arrival is: ours when our copy, read again, is not good."""
@@ -106,13 +104,18 @@ def _watched(body: Body, moved: Moved) -> Body:
     `_Vanished` when our copy is gone."""
 
     async def slices() -> AsyncIterator[memoryview]:
+        async for piece in body.slices:
+            yield piece
+            moved(len(piece))
+
+    @contextlib.asynccontextmanager
+    async def held() -> AsyncIterator[None]:
         try:
-            async for piece in body.slices:
-                yield piece
-                moved(len(piece))
+            async with body.opened():
+                yield
         except NotFound as error:
             raise _Vanished(error.message, hint=error.hint) from error
         except DiskFault as error:
             raise _Unreadable(f"our copy cannot be read: {error.message}", hint=error.hint) from error
 
-    return Body(body.length, slices())
+    return Body(body.length, slices(), held())

@@ -7,6 +7,7 @@ that has vanished is forgotten, and counts as damage, for nobody but the collect
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Container, Sequence
+from dataclasses import dataclass, field
 
 from roost.chunks.index import ObjectIndex
 from roost.chunks.layout import Layout, file_sizes, move_to_quarantine
@@ -65,21 +66,28 @@ class Readback:
         if found != size:
             async with self._reading(object_id, size) as reader:
                 await self._runtime.in_thread(reader.read, memoryview(bytearray()))
-        return Body(size, self._slices(object_id, size))
+        reading = _Reading()
+        return Body(size, self._slices(reading), self._held(reading, object_id, size))
 
-    async def _slices(self, object_id: ObjectId, size: int) -> AsyncIterator[memoryview]:
+    @contextlib.asynccontextmanager
+    async def _held(self, reading: "_Reading", object_id: ObjectId, size: int) -> AsyncIterator[None]:
         buffers = await self._pool.borrow()
         try:
-            view = memoryview(buffers[0])
             async with self._reading(object_id, size) as reader:
-                while True:
-                    count = await self._runtime.in_thread(reader.read, view)
-                    if count:
-                        yield view[:count]
-                    if not reader.left:
-                        return
+                reading.reader, reading.view = reader, memoryview(buffers[0])
+                yield
         finally:
             self._pool.give_back(buffers)
+
+    async def _slices(self, reading: "_Reading") -> AsyncIterator[memoryview]:
+        reader, view = reading.reader, reading.view
+        assert reader is not None, "a body is opened before it is read"
+        while True:
+            count = await self._runtime.in_thread(reader.read, view)
+            if count:
+                yield view[:count]
+            if not reader.left:
+                return
 
     async def verify(self, ids: Sequence[ObjectId], moved: Moved) -> list[CopyState]:
         """See `DiskChunkStore.verify`."""
@@ -180,3 +188,11 @@ class Readback:
             self.damaged_total += size < 0 and not self._index.doubted(object_id)  # another length: counted when read
             self._index.doubt(object_id)
         return not self._index.doubted(object_id)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A body that is being read: by whom, and through which buffer, once it was opened."""
+
+    reader: ObjectReader | None = None
+    view: memoryview = field(default_factory=lambda: memoryview(b""))

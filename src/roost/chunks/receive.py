@@ -1,7 +1,6 @@
 """An object on its way to the disk: hashed and written slice by slice under a temporary name, and named only when its
 hash is right and its bytes are durable."""
 
-import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
@@ -68,9 +67,10 @@ def _on_our_disk() -> Iterator[None]:
 
 
 class DiskSink:
-    """A Sink with two buffers: while one is being hashed and written in a thread, the next is being filled.
+    """A Sink with one buffer: a slice is hashed and written before the next is received. What comes meanwhile waits in
+    the kernel, and other objects are on their way on other connections.
 
-    `moved` is told of bytes as they are written. An error of the disk is raised at the next step.
+    `moved` is told of bytes as they are written, in the thread that writes them.
     """
 
     def __init__(
@@ -84,75 +84,44 @@ class DiskSink:
         self._free = list(buffers)
         self._received = 0
         self._filling: bytearray | None = None
-        self._writing: asyncio.Task[None] | None = None
 
     async def take(self, length: int) -> memoryview:
         if self._received + length > self._length:
             raise ProtocolError(f"more came than the {self._length} bytes that were announced")
-        if self._writing is not None and self._writing.done():
-            self._writing.result()
         self._filling = self._free.pop()
         if length > len(self._filling):  # no peer of this release sends such slices, but the protocol allows them
             return unfilled(length)
         return memoryview(self._filling)[:length]
 
     async def give(self, received: memoryview) -> None:
-        await self._written()
-        self._received += len(received)
-        buffer, self._filling = self._filling, None
+        buffer = self._filling
         assert buffer is not None, "a slice is given once, after it was taken"
-        self._writing = asyncio.get_running_loop().create_task(self._write(buffer, received))
+        await self._runtime.in_thread(self._writer.append, received)
+        self._filling = None
+        self._free.append(buffer)
+        self._received += len(received)
+        self._moved(len(received))
 
     async def finish(self) -> None:
         """Make the object durable under its name. Damaged when too little came or the hash is wrong."""
-        await self._written()
         if self._received != self._length:
             raise Damaged(f"{self._received} bytes came of the {self._length} that were announced")
         await self._runtime.in_thread(self._writer.finish)
 
     async def close(self) -> list[bytearray]:
-        """Wait for the disk, remove the temporary unless it was finished, and return the buffers that are free. One
-        that was taken and not given is not among them: whoever took it may still be filling it."""
-        try:
-            await self._settle()
-        finally:
-            if not self._writer.committed:
-                await self._runtime.in_thread(self._writer.discard)
+        """Remove the temporary unless it was finished, and return the buffers that are free. One that was taken and not
+        given is not among them: whoever took it may still be filling it."""
+        if not self._writer.committed:
+            await self._runtime.in_thread(self._writer.discard)
         return self._free
-
-    async def _write(self, buffer: bytearray, received: memoryview) -> None:
-        try:
-            await self._runtime.in_thread(self._writer.append, received)
-        finally:
-            self._free.append(buffer)
-        self._moved(len(received))
-
-    async def _written(self) -> None:
-        """Wait for the slice before this one; its error becomes ours."""
-        if self._writing is not None:
-            if not self._writing.done():
-                await asyncio.wait([self._writing])
-            self._writing.result()
-
-    async def _settle(self) -> None:
-        """Wait until no thread uses a buffer, however often we are cancelled meanwhile."""
-        cancelled = False
-        while self._writing is not None and not self._writing.done():
-            try:
-                await asyncio.wait([self._writing])
-            except asyncio.CancelledError:
-                cancelled = True
-        if self._writing is not None and not self._writing.cancelled():
-            self._writing.exception()
-        if cancelled:
-            raise asyncio.CancelledError
 
 
 async def pour(body: Body, sink: Sink) -> None:
     """Put a body that is at hand into a sink, as a connection would."""
-    async for piece in body.slices:
-        for begin in range(0, len(piece), SLICE_BYTES):
-            part = piece[begin : begin + SLICE_BYTES]
-            view = await sink.take(len(part))
-            view[:] = part
-            await sink.give(view)
+    async with body.opened() as slices:
+        async for piece in slices:
+            for begin in range(0, len(piece), SLICE_BYTES):
+                part = piece[begin : begin + SLICE_BYTES]
+                view = await sink.take(len(part))
+                view[:] = part
+                await sink.give(view)

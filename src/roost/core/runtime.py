@@ -12,10 +12,17 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Protocol, TypeVar, cast
 
 T = TypeVar("T")
+
+CARRIERS_MAX = 64
+"""Threads that carry coroutines; they wait for peers, so they are not those that hash and sync."""
+
+Mutex = threading.Lock
+"""What a thread and the loop exclude each other with, for a moment and never while anything is waited for."""
+_carried = threading.local()
 
 
 class Runtime(Protocol):
@@ -49,7 +56,17 @@ class Runtime(Protocol):
         """Run blocking `work(*args)` off the loop and return what it returns.
 
         A cancelled caller is released only after `work` has ended, so buffers handed to it are never in use afterwards.
-        `work` must therefore be short: one slice, one chunk, one fsync.
+        `work` must therefore be short: one slice, one chunk, one fsync. In a coroutine that is carried by a thread
+        already it is done right there.
+        """
+        ...
+
+    async def carry(self, work: Callable[[], Coroutine[object, object, T]], *, cancel: Callable[[], None]) -> T:
+        """Run the coroutine that `work` makes off the loop, in one thread from its beginning to its end, and return
+        what it returns: a whole body costs one hop to a thread so, not several a slice.
+
+        It may wait for nothing that needs the loop: `in_thread`, and a stream that was made for it. A cancelled caller
+        calls `cancel`, which must make it end soon, and is released only when it has ended.
         """
         ...
 
@@ -58,10 +75,8 @@ class SystemRuntime:
     """The machine's own clock, randomness and a bounded pool of threads. For one event loop at a time."""
 
     def __init__(self, *, threads_max: int = 0) -> None:
-        self._threads_max = threads_max or min(16, 4 + (os.cpu_count() or 1))
-        self._threads: list[threading.Thread] = []
-        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._under_way = 0
+        self._workers = _Pool("roost", threads_max or min(16, 4 + (os.cpu_count() or 1)))
+        self._carriers = _Pool("roost carrier", CARRIERS_MAX)
 
     def now(self) -> float:
         return time.monotonic()
@@ -82,13 +97,51 @@ class SystemRuntime:
         return asyncio.timeout(seconds)
 
     async def in_thread(self, work: Callable[..., T], *args: object) -> T:
-        job = _Job(asyncio.get_running_loop(), functools.partial(work, *args))
+        if getattr(_carried, "here", False):
+            return work(*args)
+        return cast(T, await self._workers.run(functools.partial(work, *args)))
+
+    async def carry(self, work: Callable[[], Coroutine[object, object, T]], *, cancel: Callable[[], None]) -> T:
+        return cast(T, await self._carriers.run(functools.partial(_to_its_end, work), cancel=cancel))
+
+    def close(self) -> None:
+        """Wait for running work and end the threads."""
+        self._workers.close()
+        self._carriers.close()
+
+
+def _to_its_end(work: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Run a coroutine that never has to wait for the loop, in this thread."""
+    _carried.here = True
+    coroutine = work()
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast(T, end.value)
+    finally:
+        _carried.here = False
+        coroutine.close()
+    raise RuntimeError(f"{coroutine} waits for what only a loop has")
+
+
+class _Pool:
+    """Up to `threads_max` threads, each started when it is first needed."""
+
+    def __init__(self, name: str, threads_max: int) -> None:
+        self._name = name
+        self._threads_max = threads_max
+        self._threads: list[threading.Thread] = []
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._under_way = 0
+
+    async def run(self, work: Callable[[], object], *, cancel: Callable[[], None] | None = None) -> object:
+        job = _Job(asyncio.get_running_loop(), work)
         self._under_way += 1
         try:
             if self._under_way > len(self._threads) and len(self._threads) < self._threads_max:
                 self._start_thread()
             self._waiting.put(job)
-            await job.done()
+            await job.done(cancel)
         finally:
             self._under_way -= 1
         if job.error is not None:
@@ -96,16 +149,15 @@ class SystemRuntime:
                 raise job.error
             finally:
                 del job  # the error's traceback leads here: no cycle
-        return cast(T, job.result)
+        return job.result
 
     def _start_thread(self) -> None:
         # A daemon: the process may end while threads are idle, and they work only for callers that wait for them.
-        thread = threading.Thread(target=_serve, args=(self._waiting,), name="roost", daemon=True)
+        thread = threading.Thread(target=_serve, args=(self._waiting,), name=self._name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def close(self) -> None:
-        """Wait for running work and end the threads."""
         for _ in self._threads:
             self._waiting.put(None)
         while self._threads:
@@ -126,8 +178,9 @@ class _Job:
         self.result: object = None
         self.error: BaseException | None = None
 
-    async def done(self) -> None:
-        """Return when the work has ended; a caller that is cancelled meanwhile learns it only then."""
+    async def done(self, cancel: Callable[[], None] | None = None) -> None:
+        """Return when the work has ended; a caller that is cancelled meanwhile calls `cancel`, and learns it only
+        then."""
         cancelled: asyncio.CancelledError | None = None
         while not self._ended:
             self._waiter = self._loop.create_future()
@@ -135,6 +188,8 @@ class _Job:
                 await self._waiter
             except asyncio.CancelledError as error:
                 cancelled = error
+                if cancel is not None:
+                    cancel()
         if cancelled is not None:
             raise cancelled
 

@@ -2,7 +2,8 @@
 
 import mmap
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost.core.errors import ProtocolError
@@ -19,11 +20,14 @@ def unfilled(length: int) -> memoryview:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`length` bytes in slices. A slice may be reused by its producer once the next is asked for. The iterator raises
-    when the bytes cannot be had or are not what they should be."""
+    """`length` bytes in slices, to be had once, by `opened`. A slice may be reused by its producer once the next is
+    asked for. The iterator raises when the bytes cannot be had or are not what they should be; it may be asked in a
+    thread, so it waits for nothing but `Runtime.in_thread`."""
 
     length: int
     slices: AsyncIterator[memoryview]
+    held: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
+    """What the producer holds meanwhile: its buffer, its file."""
 
     @classmethod
     def of(cls, *pieces: bytes | bytearray | memoryview) -> "Body":
@@ -31,10 +35,15 @@ class Body:
         views = [memoryview(piece).cast("B") for piece in pieces]
         return cls(sum(len(view) for view in views), _sliced(views))
 
-    async def close(self) -> None:
-        """Let the producer free what it holds, now; whoever stops before the end must. Idempotent."""
-        if isinstance(self.slices, AsyncGenerator):
-            await self.slices.aclose()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[memoryview]]:
+        """The slices. What their producer holds it holds until the block ends, and no longer."""
+        async with self.held:
+            try:
+                yield self.slices
+            finally:
+                if isinstance(self.slices, AsyncGenerator):
+                    await self.slices.aclose()
 
 
 async def _sliced(views: Iterable[memoryview]) -> AsyncIterator[memoryview]:
@@ -45,7 +54,8 @@ async def _sliced(views: Iterable[memoryview]) -> AsyncIterator[memoryview]:
 
 class Sink(Protocol):
     """Where a received body goes. `take` hands out the buffer for the next slice, exactly `length` bytes (1 to 1 MiB);
-    `give` is told when it is filled. Either may wait, and so slows the sender, or raise, and so ends the call."""
+    `give` is told when it is filled. Either may wait, and so slows the sender, or raise, and so ends the call. They are
+    called in a thread, so they wait for nothing but `Runtime.in_thread`."""
 
     async def take(self, length: int) -> memoryview: ...
 

@@ -68,7 +68,7 @@ class Link:
 
     def __init__(self, runtime: Runtime, stream: Stream, hello: Hello, *, exclusive: bool, admitted: bool) -> None:
         self._runtime = runtime
-        self._channel = Channel(stream, Connection(Role.CLIENT, admitted=admitted))
+        self._channel = Channel(stream, Connection(Role.CLIENT, admitted=admitted), carries=exclusive)
         self._hello = hello
         self._exclusive = exclusive
         self._pending: dict[int, _Pending] = {}
@@ -153,6 +153,7 @@ class Link:
             raise
         finally:
             self._pending.pop(request_id, None)
+            await self._channel.let_go(request_id)
 
     async def _ask(self, request: AnyRequest, body: Body | None, pending: _Pending) -> int:
         """Send the request as soon as one of the connection's places is free."""
@@ -190,14 +191,8 @@ class Link:
         trouble: Trouble | None = None
         failed: RoostError | None = None
         try:
-            async for piece in body.slices:
-                if not connection.wanted(request_id):
-                    break
-
-                def header(size: int = len(piece)) -> bytes:
-                    return connection.data_header(request_id, size) if connection.wanted(request_id) else b""
-
-                await self._channel.send(header, piece)
+            async with body.opened() as slices:
+                await self._channel.carry_slices(request_id, slices, length=body.length)
         except RoostError as error:
             if self._error is not None:
                 raise self._error from error

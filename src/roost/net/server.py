@@ -155,7 +155,7 @@ class _Served:
         self._handlers = handlers
         self._hello = hello
         self._connection = Connection(Role.SERVER, admitted=stream.peer.node_id is not None)
-        self._channel = Channel(stream, self._connection)
+        self._channel = Channel(stream, self._connection, carries=True)
         self._calls: dict[int, Call] = {}
         self._work = asyncio.Event()
         self._greeted = False
@@ -292,19 +292,14 @@ class _Served:
         if reply.body is None:
             await self._channel.send(functools.partial(connection.answer, request_id, reply.answer))
             return
-        try:
-            await self._channel.send(functools.partial(connection.answer, request_id, reply.answer, reply.body.length))
-            async for piece in reply.body.slices:
-                if not connection.wanted(request_id):
-                    break
-                await self._channel.send(functools.partial(self._slice_header, request_id, len(piece)), piece)
-                call.progress += len(piece)
-        finally:
-            await reply.body.close()
-        await self._channel.send(functools.partial(connection.end, request_id))
 
-    def _slice_header(self, request_id: int, length: int) -> bytes:
-        return self._connection.data_header(request_id, length) if self._connection.wanted(request_id) else b""
+        def moved(count: int) -> None:
+            call.progress += count
+
+        async with reply.body.opened() as slices:
+            await self._channel.send(functools.partial(connection.answer, request_id, reply.answer, reply.body.length))
+            await self._channel.send_slices(request_id, slices, moved=moved)
+        await self._channel.send(functools.partial(connection.end, request_id))
 
     async def _tick(self) -> None:
         while True:
@@ -328,7 +323,8 @@ class _Served:
         age = idle = silent = unsent = 0
         while True:
             await self._runtime.sleep(LOOK_EVERY_S)
-            quiet = stream.bytes_received == received and not channel.holding
+            arrived = stream.bytes_received != received
+            quiet = not arrived and not channel.holding
             stuck = stream.bytes_sent == sent and channel.sending
             received, sent = stream.bytes_received, stream.bytes_sent
             age += LOOK_EVERY_S
@@ -342,8 +338,8 @@ class _Served:
                 stream.abort()
                 return
             receiving = self._calls.get(channel.receiving)
-            if receiving is not None and not quiet:
-                receiving.progress += 1  # a slice that comes slowly is work that moves
+            if receiving is not None and arrived:
+                receiving.progress += 1  # a body that comes slowly is work that moves
 
     @property
     def _awaits_body(self) -> bool:

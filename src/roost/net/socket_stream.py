@@ -1,152 +1,43 @@
-"""A `Stream` over one non-blocking socket, plain or TLS, driven by the event loop.
+"""A `Stream` over one non-blocking socket, plain or TLS, driven by the event loop, and by a thread while it carries.
 
-The socket is read and written directly, in the coroutine that asks: `recv_into` fills the caller's own buffer and
-`send` takes the caller's own bytes, so nothing is copied or kept here, back-pressure is the kernel's, and cancelling
-the coroutine is all there is to cancelling. asyncio's TLS transport was measured to be no faster, holds 256 KiB for
-every stranger, and drops the alert that tells a refused client why (decision in docs/decisions).
+The socket is read and written directly, by whoever asks: `recv_into` fills the caller's own buffer and `send` takes the
+caller's own bytes, so nothing is copied or kept here, and back-pressure is the kernel's. asyncio's TLS transport was
+measured to be no faster, holds 256 KiB for every stranger, and drops the alert that tells a refused client why
+(decision in docs/decisions). TLS is not made for two threads at once: a mutex is held for each of its calls, and never
+while anything is waited for.
 """
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
-import struct
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import TypeVar
 
 from roost.core.cluster import Address
 from roost.core.errors import RoostError, Unreachable
-from roost.core.runtime import Runtime
-from roost.net.stream import Peer
-from roost.security.tls import refusal_of
+from roost.core.runtime import Mutex, Runtime
+from roost.net.sockets import RECORD_BYTES, Readiness, connection_error, end_gently, reset
+from roost.net.stream import Ends, Peer
+
+T = TypeVar("T")
 
 WRITE_BYTES = 256 * 1024
 """Handed to TLS at a time: whole records, and the step in which `bytes_sent` grows."""
-RECORD_BYTES = 16 * 1024
 JOIN_BYTES_MAX = 4096
 """A buffer smaller than this shares a record, and so a packet, with what follows it."""
 WAKE_BYTES = 64 * 1024
 """So many bytes of a slice are waited for at a time: fewer would mean a turn of the loop for every few records. They
 count as received only then; a link on which they take 5 s is too slow for a slice's limit anyway."""
-UNSENT_BYTES_MAX = 512 * 1024
 TURN_BYTES = 1024 * 1024
 """After so many bytes without waiting the other tasks of the loop get a turn."""
 CALL_BYTES = 4096
 """What one call counts for at least in a turn."""
 CLOSE_LIMIT_S = 1.0
-KEEPALIVE_IDLE_S = 30
-KEEPALIVE_INTERVAL_S = 10
-
-
-class Readiness:
-    """Waits until a non-blocking socket can be read or written; any number of tasks may wait."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._loop = asyncio.get_running_loop()
-        self._readers: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
-
-    async def readable(self) -> None:
-        await self._wait(self._readers, self._loop.add_reader, self._loop.remove_reader)
-
-    async def writable(self) -> None:
-        await self._wait(self._writers, self._loop.add_writer, self._loop.remove_writer)
-
-    def wake_all(self) -> None:
-        """Wake every waiter and forget the descriptor; do this before it is closed."""
-        self._wake(self._readers, self._loop.remove_reader)
-        self._wake(self._writers, self._loop.remove_writer)
-
-    async def _wait(
-        self,
-        waiters: list[asyncio.Future[None]],
-        add: Callable[..., object],
-        remove: Callable[[int], object],
-    ) -> None:
-        future = self._loop.create_future()
-        if not waiters:
-            add(self._descriptor, self._wake, waiters, remove)
-        waiters.append(future)
-        try:
-            await future
-        finally:
-            if future in waiters:
-                waiters.remove(future)
-                if not waiters:
-                    remove(self._descriptor)
-
-    def _wake(self, waiters: list[asyncio.Future[None]], remove: Callable[[int], object]) -> None:
-        if not waiters:
-            return
-        remove(self._descriptor)
-        for future in waiters:
-            if not future.done():
-                future.set_result(None)
-        waiters.clear()
-
-
-async def handshake(tls: ssl.SSLSocket) -> None:
-    """Finish the handshake of `tls`, a non-blocking socket; raises OSError (ssl.SSLError among them)."""
-    ready = Readiness(tls.fileno())
-    while True:
-        try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:
-            await ready.readable()
-        except ssl.SSLWantWriteError:
-            await ready.writable()
-        else:
-            return
-
-
-def connection_error(address: Address, error: BaseException | None) -> RoostError:
-    """What an error (or None: the end) of a connection with `address` is called in Roost."""
-    if error is None:
-        return Unreachable(f"{address} ended the connection")
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        meant = refusal_of(error)
-        return type(meant)(f"{address}: {meant.message}", hint=meant.hint)
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Unreachable(f"the connection with {address} broke: {reason}")
-
-
-def tune(connection: socket.socket) -> None:
-    """Set what each connection wants: no delay, proof of life, little waiting unsent in the kernel."""
-    connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPALIVE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
-        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES_MAX),
-    ):
-        if hasattr(socket, name):
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def reset(connection: socket.socket) -> None:
-    """Close at once, so that the peer learns it even when it does not read what was sent before."""
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-async def end_gently(raw: socket.socket, ready: Readiness) -> None:
-    """Say that nothing more comes and wait for the peer's own end: closing with unread bytes would throw away what it
-    has not read yet. The caller sets the limit and closes the socket."""
-    scratch = bytearray(RECORD_BYTES)
-    with contextlib.suppress(OSError):
-        raw.shutdown(socket.SHUT_WR)
-        while True:
-            try:
-                if raw.recv_into(scratch) == 0:
-                    return
-                await asyncio.sleep(0)
-            except BlockingIOError:
-                await ready.readable()
+LOOK_EVERY_MS = 1000
+"""How often a thread that waits for the socket looks whether the stream was broken off; that wakes it up too."""
 
 
 class SocketStream:
@@ -164,6 +55,8 @@ class SocketStream:
         self._turn_bytes = 0
         self._wake_bytes = 1
         self._sending = asyncio.Lock()
+        self._mutex = Mutex()
+        self._carrying = 0
         self._error: RoostError | None = None
         self._closed = False
 
@@ -189,7 +82,8 @@ class SocketStream:
         filled, wanted = 0, into.nbytes
         while filled < wanted:
             try:
-                count = self._receive(wanted - filled, into[filled:])
+                with self._mutex:
+                    count = self._receive(wanted - filled, into[filled:])
             except (ssl.SSLWantReadError, BlockingIOError):
                 self._wake_at(wanted - filled)
                 await self._wait(self._ready.readable)
@@ -227,7 +121,8 @@ class SocketStream:
         while view:
             try:
                 # TLS takes all or asks for the same bytes again; a plain socket takes a part.
-                count = self._socket.send(view)
+                with self._mutex:
+                    count = self._socket.send(view)
             except (ssl.SSLWantWriteError, BlockingIOError):
                 await self._wait(self._ready.writable)
             except ssl.SSLWantReadError:
@@ -240,6 +135,18 @@ class SocketStream:
                 self._turn_bytes += max(count, CALL_BYTES)
                 if self._turn_bytes >= TURN_BYTES:
                     await self._end_turn()
+
+    async def carry(self, job: Callable[[Ends], Coroutine[object, object, T]]) -> T:
+        self._check()
+        self._carrying += 1
+        try:
+            return await self._runtime.carry(lambda: job(_Carried(self)), cancel=self.abort)
+        except _Broke as broke:
+            raise self._broken(broke.reason) from broke.reason
+        finally:
+            self._carrying -= 1
+            if self._error is not None:
+                self._shut()
 
     async def _wait(self, ready: Callable[[], Awaitable[None]]) -> None:
         self._turn_bytes = 0
@@ -261,7 +168,8 @@ class SocketStream:
         if self._received or not isinstance(self._socket, ssl.SSLSocket):
             return None
         try:
-            self._socket.recv(1)
+            with self._mutex:
+                self._socket.recv(1)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except ssl.SSLError as error:
@@ -278,7 +186,15 @@ class SocketStream:
 
     def _end(self, error: RoostError) -> None:
         self._error = self._error or error
-        if not self._closed:
+        self._ready.wake_all()
+        if self._carrying and not self._closed:
+            with contextlib.suppress(OSError):  # wakes the thread, which still needs the descriptor; not TLS's shutdown
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self._shut()
+
+    def _shut(self) -> None:
+        """Give the descriptor back, once no thread uses it."""
+        if not self._closed and not self._carrying:
             self._closed = True
             self._ready.wake_all()
             reset(self._socket)
@@ -290,6 +206,9 @@ class SocketStream:
         if self._error is not None:
             return
         ended = Unreachable(f"the connection with {self._peer.address} was closed here")
+        if self._carrying:
+            self._end(ended)
+            return
         try:
             async with self._runtime.timeout(CLOSE_LIMIT_S), self._sending:
                 if self._error is None:
@@ -311,6 +230,69 @@ class SocketStream:
                 self._socket.unwrap()  # says close_notify, and does not wait for theirs
             self._socket = socket.socket(fileno=self._socket.detach())
         await end_gently(self._socket, self._ready)
+
+
+class _Broke(Exception):
+    """The socket broke, or (None) ended, under a thread."""
+
+    def __init__(self, reason: OSError | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Carried:
+    """The ends of a `SocketStream` for a job in a thread: they block, and wait for the socket by themselves."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+        self._poll = select.poll()
+        self._descriptor = stream._socket.fileno()
+
+    async def receive_exactly(self, into: memoryview) -> None:
+        stream = self._stream
+        receive, filled, wanted = stream._receive, 0, into.nbytes
+        while filled < wanted:
+            try:
+                with stream._mutex:
+                    while filled < wanted:  # TLS gives one record at a time
+                        count = receive(wanted - filled, into[filled:])
+                        if count == 0:
+                            raise _Broke(None)
+                        filled += count
+                        stream._received += count
+            except (ssl.SSLWantReadError, BlockingIOError):
+                stream._wake_at(wanted - filled)
+                self._wait(select.POLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT)
+            except OSError as error:
+                raise _Broke(error) from error
+
+    async def send(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
+        for piece in _pieces(buffers):
+            self._send_piece(memoryview(piece))
+
+    def _send_piece(self, view: memoryview) -> None:
+        stream = self._stream
+        while view:
+            try:
+                with stream._mutex:
+                    count = stream._socket.send(view)
+            except (ssl.SSLWantWriteError, BlockingIOError):
+                self._wait(select.POLLOUT)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN)
+            except OSError as error:
+                raise _Broke(error) from error
+            else:
+                view = view[count:]
+                stream._sent += count
+
+    def _wait(self, events: int) -> None:
+        self._poll.register(self._descriptor, events)
+        while not self._poll.poll(LOOK_EVERY_MS):
+            self._stream._check()
+        self._stream._check()
 
 
 def _receiver(connection: socket.socket) -> Callable[[int, memoryview], int]:

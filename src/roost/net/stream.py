@@ -4,12 +4,14 @@ They are asynchronous and coarse, so that the simulator runs the code above them
 the promises written here; `tests/contract/test_stream.py` holds every one of them to it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from roost.core.cluster import Address
 from roost.core.ids import NodeId
+
+T = TypeVar("T")
 
 SLICE_BYTES = 512 * 1024
 """What is handed to a stream or a disk at a time; large enough to be cheap, small enough that a deadline covers it."""
@@ -26,7 +28,22 @@ class Peer:
     certificate: bytes | None = None
 
 
-class Stream(Protocol):
+class Ends(Protocol):
+    """The two ends of a stream, for whoever moves bytes."""
+
+    async def receive_exactly(self, into: memoryview) -> None:
+        """Fill `into`. Raises Unreachable when the stream ends or breaks first. After a cancellation the stream is
+        unusable: close it."""
+        ...
+
+    async def send(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send all bytes of `buffers` in order; returns when they may be reused and no more than about 1 MiB waits
+        unsent, so that a slow peer slows its sender. Raises Unreachable when the stream broke. After a cancellation
+        the stream is unusable: close it."""
+        ...
+
+
+class Stream(Ends, Protocol):
     """An authenticated, ordered, reliable stream of bytes. One task may receive while another sends."""
 
     @property
@@ -47,15 +64,10 @@ class Stream(Protocol):
         """Bytes accepted by `send` so far and handed to the network."""
         ...
 
-    async def receive_exactly(self, into: memoryview) -> None:
-        """Fill `into`. Raises Unreachable when the stream ends or breaks first. After a cancellation the stream is
-        unusable: close it."""
-        ...
-
-    async def send(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send all bytes of `buffers` in order; returns when they may be reused and no more than about 1 MiB waits
-        unsent, so that a slow peer slows its sender. Raises Unreachable when the stream broke. After a cancellation
-        the stream is unusable: close it."""
+    async def carry(self, job: Callable[[Ends], Coroutine[object, object, T]]) -> T:
+        """Run `job`, which moves many slices, with ends that it alone uses for its direction, and return what it
+        returns: in a thread, where there are threads. It may wait for nothing but those ends and `Runtime.in_thread`.
+        A cancellation breaks the stream, and is raised when the job has ended."""
         ...
 
     def abort(self) -> None:

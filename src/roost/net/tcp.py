@@ -18,16 +18,8 @@ from roost.core.errors import Busy, Failed, RoostError, Unreachable
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.pace import Pace
-from roost.net.socket_stream import (
-    CLOSE_LIMIT_S,
-    Readiness,
-    SocketStream,
-    connection_error,
-    end_gently,
-    handshake,
-    reset,
-    tune,
-)
+from roost.net.socket_stream import CLOSE_LIMIT_S, SocketStream
+from roost.net.sockets import Readiness, connection_error, end_gently, handshake, reset, tune
 from roost.net.stream import Accepted, Peer
 from roost.security.authority import node_id_of_certificate
 from roost.security.tls import ShownCertificate, shown_certificate

@@ -39,7 +39,8 @@ class MemoryChunkStore:
             return False
         if body.length > (await self.space()).free:
             raise NoSpace(f"{body.length} bytes do not fit any more")
-        data = b"".join([bytes(piece) async for piece in body.slices])
+        async with body.opened() as slices:
+            data = b"".join([bytes(piece) async for piece in slices])
         if len(data) != body.length or id_of(data) != object_id:
             raise Damaged(f"what came for object {object_id.hex()} is something else")
         new = object_id not in self.stored

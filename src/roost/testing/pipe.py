@@ -3,15 +3,17 @@
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from roost.core.cluster import Address
 from roost.core.errors import RoostError, Unreachable
-from roost.net.stream import Peer
+from roost.net.stream import Ends, Peer
 
 if TYPE_CHECKING:
     from roost.testing.network import SimHost, SimNetwork
+
+T = TypeVar("T")
 
 WINDOW_BYTES = 1024 * 1024
 """What a pipe holds: under way, and arrived but not read."""
@@ -215,6 +217,13 @@ class SimStream:
             await self._running()
             for buffer in buffers:
                 await self._put(memoryview(bytes(buffer)))  # the caller may reuse its buffer, the network may be late
+
+    async def carry(self, job: Callable[[Ends], Coroutine[object, object, T]]) -> T:
+        try:
+            return await job(self)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
 
     async def _put(self, view: memoryview) -> None:
         while view:

@@ -138,6 +138,11 @@ class Connection:
             return None
         return header.request_id, header.length
 
+    def left(self, request_id: int) -> int:
+        """How many bytes of the body that is on its way have not passed here; 0 when the exchange is over."""
+        exchange = self._open.get(request_id)
+        return 0 if exchange is None else exchange.left
+
     def receive(self, data: memoryview) -> Event | None:
         """Take exactly `next_size()` bytes. Raises RemoteProtocolError when the peer broke the protocol."""
         if len(data) != self.next_size():

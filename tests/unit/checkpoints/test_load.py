@@ -1,9 +1,12 @@
 """Who would be done first, from what each node was given and finished so far."""
 
+import asyncio
+
 import pytest
 
-from roost.checkpoints.load import EACH_BYTES, FASTEST, MEMORY_S, SLACK_S, Loads
+from roost.checkpoints.load import EACH_BYTES, FASTEST, MEMORY_S, PATIENCE_S, SLACK_S, Loads, unless_overtaken
 from roost.core.ids import NodeId
+from roost.testing.loop import run_simulated
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 MB = 1_000_000
@@ -83,3 +86,50 @@ def test_a_node_that_recovers_is_known_for_it_after_a_while() -> None:
     for i in range(40):
         worked(loads, A, size=4 * MB, seconds=1, begun=50 + i)
     assert loads.expected_s(A, 4 * MB, now=90) < slow / 10
+
+
+def test_who_has_been_at_it_for_long_is_overtaken_by_who_would_be_done_long_before() -> None:
+    loads = Loads()
+    worked(loads, B, size=4 * MB, seconds=1)
+    loads.begin(A, 4 * MB, now=0)
+    assert not loads.overtaken(A, [B], 4 * MB, now=2)
+    assert loads.overtaken(A, [B], 4 * MB, now=10)
+    assert not loads.overtaken(A, [], 4 * MB, now=10), "nobody else is there"
+
+
+def test_a_transfer_is_given_up_only_when_it_is_overtaken_and_has_ended_then() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def transfer(seconds: float) -> str:
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                ended.append("ended")
+            return "moved"
+
+        assert await unless_overtaken(transfer(PATIENCE_S / 2), lambda: True) == "moved"
+        assert await unless_overtaken(transfer(10 * PATIENCE_S), lambda: False) == "moved"
+        begin = asyncio.get_running_loop().time()
+        assert await unless_overtaken(transfer(10 * PATIENCE_S), lambda: True) is None
+        assert asyncio.get_running_loop().time() - begin == pytest.approx(PATIENCE_S)
+        assert len(ended) == 3
+
+    run_simulated(main(), seconds_max=2000)
+
+
+def test_a_transfer_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        async def fails() -> None:
+            raise KeyError("a mistake")
+
+        with pytest.raises(KeyError):
+            await unless_overtaken(fails(), lambda: False)
+        task = asyncio.get_running_loop().create_task(unless_overtaken(asyncio.sleep(1000), lambda: False))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_simulated(main(), seconds_max=2000)

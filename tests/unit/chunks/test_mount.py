@@ -156,8 +156,8 @@ def test_what_the_collector_removes_has_not_vanished() -> None:
         async with kept.store.guard():
             assert await kept.store.remove([KEPT])
         with pytest.raises(NotFound):
-            async for _ in body.slices:
-                pass
+            async with body.opened() as slices:
+                await anext(slices)
         assert (kept.store.damaged_total, kept.harm) == (0, [])
 
     simulate(scenario)

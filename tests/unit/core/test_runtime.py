@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Generator
 
 import pytest
 
@@ -98,4 +99,61 @@ def test_clocks_and_chance() -> None:
     assert 0 <= runtime.random() < 1
     assert len(runtime.token_bytes(16)) == 16
     assert runtime.token_bytes(16) != runtime.token_bytes(16)
+    runtime.close()
+
+
+async def test_a_coroutine_is_carried_by_one_thread_and_does_its_work_there() -> None:
+    runtime = SystemRuntime()
+    loops = threading.get_ident()
+
+    async def work() -> list[int]:
+        return [threading.get_ident(), await runtime.in_thread(threading.get_ident)]
+
+    first, second = await runtime.carry(work, cancel=never)
+    assert first == second != loops
+    with pytest.raises(ZeroDivisionError):
+        await runtime.carry(divided, cancel=never)
+    assert await runtime.in_thread(threading.get_ident) not in (first, loops)
+    runtime.close()
+
+
+def never() -> None:
+    raise AssertionError("nobody cancelled anything")
+
+
+async def divided() -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_carried_coroutine_that_waits_for_the_loop_is_a_mistake() -> None:
+    runtime = SystemRuntime()
+
+    async def work() -> None:
+        await Suspended()
+
+    with pytest.raises(RuntimeError, match="waits for what only a loop has"):
+        await runtime.carry(work, cancel=never)
+    runtime.close()
+
+
+class Suspended:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def test_a_cancelled_carrier_is_told_and_its_caller_released_when_it_has_ended() -> None:
+    runtime = SystemRuntime()
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    async def work() -> None:
+        began.set()
+        go_on.wait(10)
+        ended.set()
+
+    task = asyncio.create_task(runtime.carry(work, cancel=go_on.set))
+    await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
     runtime.close()

@@ -1,6 +1,8 @@
 """One connection being driven: the order of frames, where body bytes go, and what becomes of a stream half used."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -34,7 +36,7 @@ async def event_of(channel: Channel, sink_of: SinkOf = no_sink) -> Event:
 
 async def channel_to(pair: Pair) -> Channel:
     peer = await raw_client(pair, greet=False)
-    channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True))
+    channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True), carries=True)
     await channel.send(lambda: channel.connection.hello(hello()))
     assert isinstance(await event_of(channel), HelloReceived)
     return channel
@@ -81,7 +83,7 @@ def test_a_sender_that_is_cancelled_within_a_frame_breaks_the_stream_and_one_tha
 
         await raw_server(pair, script)
         peer = await raw_client(pair, greet=False)
-        channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True))
+        channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True), carries=True)
         blocked = await elsewhere(channel.send(lambda: bytes(3 * WINDOW_BYTES)))
         waiting = await elsewhere(channel.send(lambda: b"x"))
         assert channel.sending
@@ -132,7 +134,8 @@ def test_body_bytes_go_straight_into_the_buffer_of_their_sink() -> None:
             await channel.next_event(lambda request_id: sink, never)
         assert into == BIG
         assert not channel.holding
-        assert set(seen) == {0}
+        assert set(seen) == {1}
+        assert channel.receiving == 0
         channel.stream.abort()
 
     play(scenario, seeds=[1])
@@ -146,7 +149,7 @@ def test_a_message_larger_than_the_small_buffer_arrives_whole() -> None:
 
         await raw_server(pair, script)
         peer = await raw_client(pair, greet=False)
-        channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True))
+        channel = Channel(peer.stream, Connection(Role.CLIENT, admitted=True), carries=True)
         event = await event_of(channel)
         assert isinstance(event, HelloReceived)
         assert event.hello.authority == b"a" * SMALL_BYTES
@@ -168,11 +171,22 @@ async def test_a_body_of_bytes_in_memory_is_sliced_without_copies() -> None:
     assert b"".join(pieces) == bytes(data) + b"end"
 
 
-async def test_closing_a_body_frees_its_producer_and_may_be_repeated() -> None:
-    body = Body.of(b"abc", b"def")
-    assert bytes(await anext(body.slices)) == b"abc"
-    await body.close()
-    await body.close()
+async def test_what_a_producer_holds_is_free_once_its_body_was_opened_and_left() -> None:
+    events: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def held() -> AsyncIterator[None]:
+        events.append("held")
+        try:
+            yield
+        finally:
+            events.append("freed")
+
+    body = Body(6, Body.of(b"abc", b"def").slices, held())
+    async with body.opened() as slices:
+        assert bytes(await anext(slices)) == b"abc"
+        assert events == ["held"]
+    assert events == ["held", "freed"]
     with pytest.raises(StopAsyncIteration):
         await anext(body.slices)
 

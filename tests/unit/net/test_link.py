@@ -673,6 +673,43 @@ def test_calls_end_when_the_server_crashes() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("how", ["stalls", "is cancelled"])
+def test_nothing_is_put_into_the_sink_of_a_call_that_has_ended(how: str) -> None:
+    async def scenario(pair: Pair) -> None:
+        go_on = asyncio.Event()
+
+        class Waiting(IntoSink):
+            """Takes its time over the slice that it was given, as a thread may that is not told to end."""
+
+            async def give(self, received: memoryview) -> None:
+                try:
+                    await go_on.wait()
+                finally:
+                    ended.append("given")
+                    await super().give(received)
+
+        async def script(peer: RawPeer) -> None:
+            await peer.greet()
+            await peer.receive()
+            await peer.send(peer.connection.answer(1, Sending(len(BIG)), len(BIG)))
+            await peer.send(peer.connection.data_header(1, SLICE_BYTES), BIG[:SLICE_BYTES])
+            await peer.silence()
+
+        await raw_server(pair, script)
+        link = await pair.link(exclusive=True)
+        ended: list[str] = []
+        call = await elsewhere(link.call(Get(NAME), sink=Waiting(memoryview(bytearray(len(BIG))))))
+        if how == "stalls":
+            link.abort()
+        else:
+            call.cancel()
+        with pytest.raises((Unreachable, asyncio.CancelledError)):
+            await call
+        assert ended == ["given"]
+
+    play(scenario)
+
+
 FRAME = pack_header(Kind.BUSY, 99, 8) + bytes(8)
 
 

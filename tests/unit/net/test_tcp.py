@@ -14,7 +14,7 @@ from roost.core.cluster import Address
 from roost.core.errors import Failed, NotAdmitted, Unreachable
 from roost.core.ids import NodeId
 from roost.core.runtime import SystemRuntime
-from roost.net import socket_stream, tcp
+from roost.net import socket_stream, sockets, tcp
 from roost.net.stream import Stream
 from roost.net.tcp import TcpListener, TcpNetwork
 
@@ -286,5 +286,5 @@ def test_small_buffers_share_a_record_with_what_follows() -> None:
     buffers: list[bytes | bytearray | memoryview] = [b"h" * 12, b"", memoryview(b"d" * large), b"t" * 12, b"u" * 12]
     pieces = [bytes(piece) for piece in socket_stream._pieces(buffers)]
     assert b"".join(pieces) == b"".join(buffers)
-    first, written = socket_stream.RECORD_BYTES, socket_stream.WRITE_BYTES
+    first, written = sockets.RECORD_BYTES, socket_stream.WRITE_BYTES
     assert [len(piece) for piece in pieces] == [first, written, large - (first - 12) - written, 24]
