@@ -1,6 +1,6 @@
 """Roost beside its peers and beside the wire, on five machines with links of 100 Mbit: one table of figures and bounds.
 
-    sudo python bench/lab.py [--only plain noise kill freeze slow gigabit peers] [--bytes 942000000] [--mbit 100]
+    sudo python bench/lab.py [--only plain noise kill freeze slow gigabit peers] [--page docs/performance.md]
 
 A checkpoint of bfloat16 weights, two copies, four nodes; TLS, fsync and all verification on. The wire's figure is what
 one raw copy would need; `USED` is the part of its bound that a figure uses up, so that a row above 1 misses it. Peers
@@ -22,6 +22,8 @@ from bench.lab_cluster import MACHINES, NODES, Measured, Shaped, shaped_cluster
 from bench.lab_models import change_tensors, make_noise
 from bench.peers import Place
 from bench.peers import peers as all_peers
+from bench.scale import machine
+from bench.scale_page import replaced
 
 from lab.shaping import shape
 from lab.wires import Wires, missing
@@ -34,6 +36,7 @@ CHANGED_SHARE = 0.1
 GOODPUT = 0.9565
 """What TCP leaves of an Ethernet frame for its bytes: 1,448 of 1,514."""
 MB = 1e6
+HEAD = ("figure", "value", "of the wire", "bound", "used", "of ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,26 @@ class Table:
     def value(self, what: str) -> float | None:
         return next((figure.value for figure in self.figures if figure.what == what), None)
 
-    def print(self) -> None:
+    def rows(self) -> list[tuple[str, ...]]:
+        """Each figure with its part of the wire's, its bound, the part of that that it uses up, or how far behind ours
+        it is."""
+
         def row(figure: Figure) -> tuple[str, ...]:
             wire = f"{figure.value / figure.wire:.2f}" if figure.wire else ""
             bound = f"{figure.bound:g}" if figure.bound is not None else ""
             used = f"{figure.value / figure.bound:.2f}" if figure.bound else ""
-            ahead = f"{figure.value / figure.ours:.1f} x ours" if figure.ours else ""
+            ahead = f"{figure.value / figure.ours:.1f}" if figure.ours else ""
             return figure.what, f"{figure.value:.1f} {figure.unit}", wire, bound, used, ahead
 
-        head = ("FIGURE", "VALUE", "OF THE WIRE", "BOUND", "USED", "")
-        print("\n".join(table(head, [row(figure) for figure in self.figures], right=(1, 2, 3, 4, 5))))
+        return [row(figure) for figure in self.figures]
+
+    def print(self) -> None:
+        print("\n".join(table(HEAD, self.rows(), right=(1, 2, 3, 4, 5))))
         print("\n".join(self.absent))
+
+    def markdown(self) -> str:
+        lines = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *self.rows()]
+        return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", *self.absent]).rstrip()
 
 
 @dataclass(slots=True)
@@ -256,9 +268,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--bytes", type=int, default=WHOLE_BYTES)
     parser.add_argument("--mbit", type=int, default=100)
+    parser.add_argument("--page", type=Path, help="put the table into this page too")
     options = parser.parse_args()
     if why := missing():
         sys.exit(f"there can be no such machines here: {why}")
+    where = machine()
     with temporary_folder("roost-lab-") as folder:
         setting = Setting(folder, options.bytes, options.mbit, Table())
         try:
@@ -267,6 +281,9 @@ def main() -> None:
                 SCENARIOS[name](setting)
         finally:
             setting.table.print()
+        if options.page:
+            page = replaced(options.page.read_text(), "lab", f"{setting.table.markdown()}\n\nMeasured with {where}.")
+            options.page.write_text(page)
 
 
 if __name__ == "__main__":

@@ -25,22 +25,18 @@ def make_noise(path: Path, *, bytes_wanted: int) -> None:
 
 
 def change_tensors(source: Path, path: Path, *, share: float) -> int:
-    """Copy the safetensors file `source` and let whole tensors of it, from the last one on as many as make up at most
-    `share` of its bytes, have other numbers of the same distribution; returns how many bytes changed."""
+    """Copy the safetensors file `source` and let whole tensors of it, spread over it, that make up at most `share`
+    of its bytes have other numbers of the same distribution; returns how many bytes changed."""
     shutil.copyfile(source, path)
     with open(path, "r+b") as file:
         length = struct.unpack("<Q", file.read(8))[0]
         entries: dict[str, dict[str, list[int]]] = json.loads(file.read(length))
-        tensors = sorted(
-            (entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"),
-            reverse=True,
-        )
-        wanted, changed = round(share * source.stat().st_size), 0
+        tensors = sorted(entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__")
+        changed = 0
         for begin, end in tensors:
-            if changed + end - begin > wanted:
-                break
-            _shuffle(file.fileno(), 8 + length + begin, end - begin)
-            changed += end - begin
+            if changed + end - begin <= share * end:
+                _shuffle(file.fileno(), 8 + length + begin, end - begin)
+                changed += end - begin
     return changed
 
 

@@ -57,14 +57,14 @@ def test_a_chart_leaves_out_what_was_not_to_be_had_and_needs_two_points() -> Non
 
 
 def test_what_is_measured_anew_is_replaced_and_all_else_stays() -> None:
-    page = EMPTY_PAGE.replace("<!-- written by hand: lab -->", "<!-- written by hand: lab -->\nfive machines\n")
+    page = f"{EMPTY_PAGE}\nfive cats\n"
     once = replaced(page, "sizes", "first")
     twice = replaced(replaced(once, "nodes", "other"), "sizes", "second")
     assert "first" in once
     assert "first" not in twice
-    assert twice.index("second") < twice.index("other") < twice.index("five machines")
+    assert twice.index("second") < twice.index("other") < twice.index("five cats")
     assert replaced(twice, "sizes", "first") == replaced(once, "nodes", "other")
-    assert "five machines" in twice
+    assert "five cats" in twice
 
 
 def test_a_page_without_the_place_is_an_error() -> None:
