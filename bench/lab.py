@@ -142,6 +142,14 @@ class Setting:
         return path
 
 
+def away(setting: Setting, cluster: Shaped, what: str) -> None:
+    """Which part of all copies lies elsewhere than where placement wants them, to be moved there later."""
+    objects = {chunk["id"] for chunk in cluster.roost("show", NAME).result["chunks"]}
+    work = cluster.roost("repair", "--dry-run").result["plan"]
+    moving = sum(1 for row in work if row["work"] == "home")
+    setting.table.add(f"{what}: copies away from home", 100 * moving / (2 * len(objects)), "%")
+
+
 def gather_into(cluster: Shaped, label: str) -> list[object]:
     return ["gather", NAME, "--to", cluster.lab.root / label]
 
@@ -160,6 +168,7 @@ def plain(setting: Setting) -> None:
             wire=setting.bytes / MB,
         )
         told("memory of the storing process", stored.rss_bytes / MB, "MB", bound=150)
+        away(setting, cluster, "store")
         gathered = cluster.roost(*gather_into(cluster, "back"))
         told("gather", gathered.seconds, "s", bound=setting.bound(54.5), wire=setting.wire_s)
         changed = cluster.roost("store", setting.other_model(), "--name", NAME)
@@ -227,6 +236,7 @@ def slow(setting: Setting) -> None:
             measured = cluster.roost(*arguments)
             undisturbed = setting.table.value(step) or setting.wire_s / 1.4
             setting.table.add(f"{step}, one link a tenth", measured.seconds, "s", bound=round(1.3 * undisturbed, 1))
+        away(setting, cluster, "store, one link a tenth")
 
 
 def gigabit(setting: Setting) -> None:
