@@ -73,7 +73,7 @@ def steps(subject: str, *, become: list[str]) -> Steps:
 
 def check(found: Steps, *, kills_min: int) -> None:
     """Check one subject: nothing was wrong at any step, all that it does can be killed, and it ended well at last."""
-    assert [step for step in found if step["problems"]] == []
+    assert [(step["kind"], step["died_at"], step["problems"]) for step in found if step["problems"]] == []
     kills = [step for step in found if step["died_at"]]
     assert len(kills) >= kills_min
     for hunt in {(step["what"], step["kind"]) for step in found}:

@@ -29,7 +29,6 @@ def test_every_step_costs_something_and_nothing_is_left(tmp_path: Path) -> None:
     for step, cost in asdict(costs).items():
         assert 0 < cost["wall_s"] < 1000, step
         assert 0 <= cost["cpu_s"] < 1000, step
-    assert costs.sha.cpu_s > costs.read.cpu_s, "a hash reads every byte, and more"
     assert list(tmp_path.iterdir()) == []
 
 
