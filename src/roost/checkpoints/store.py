@@ -111,6 +111,8 @@ class _Storing:
         self._known: dict[bytes, Chunk] = {}
         self._under_way: dict[ObjectId, asyncio.Future[None]] = {}
         self._new: set[ObjectId] = set()
+        self._spreading: set[ObjectId] = set()
+        self._failures = 0
         self._buffers: asyncio.Queue[memoryview] = asyncio.Queue()
         self._scratches: asyncio.Queue[Scratch] = asyncio.Queue()
         progress.bytes_total = scan.bytes
@@ -265,11 +267,28 @@ class _Storing:
             done.set_result(None)
         if node is None:
             raise Nowhere
-        if self._request.redundancy.copies > 1:
+        self._spread_soon(group, object_id)
+        self._make_good(group)
+
+    def _make_good(self, group: asyncio.TaskGroup) -> None:
+        """Have copies that went with a node which failed made again from their other holders now, beside what is still
+        read, and not in the end."""
+        if len(self._chooser.failed) != self._failures:
+            self._failures = len(self._chooser.failed)
+            for object_id in sorted(self._new):
+                if self._delivery.of(object_id):
+                    self._spread_soon(group, object_id)
+
+    def _spread_soon(self, group: asyncio.TaskGroup, object_id: ObjectId) -> None:
+        if object_id not in self._spreading and self._delivery.copies(object_id) < self._request.redundancy.copies:
+            self._spreading.add(object_id)
             group.create_task(self._spread(object_id))
 
     async def _spread(self, object_id: ObjectId) -> None:
-        await self._delivery.spread(object_id)
+        try:
+            await self._delivery.spread(object_id)
+        finally:
+            self._spreading.discard(object_id)
 
     async def _manifest(self) -> tuple[Manifest, bool]:
         """The manifest of what was read; or, when the newest version has the same tree, that version's own."""

@@ -1,6 +1,7 @@
 """Store: what the receipt says is on the disks of the nodes, whatever they do meanwhile; and nothing else is listed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -293,6 +294,29 @@ def test_a_node_that_is_down_is_passed_over_and_told() -> None:
         assert not receipt.degraded
         assert kit.nodes[2].node_id not in receipt.nodes
         assert [note for note in receipt.notes if "node" in note]
+
+    simulate(scenario)
+
+
+def test_copies_that_went_with_a_node_are_made_again_before_all_is_read() -> None:
+    async def scenario(kit: Kit) -> None:
+        living = [1, 3, 4]
+        short: list[int] = []
+
+        def look(progress: Progress) -> None:
+            if progress.phase == "waiting for the nodes to confirm" and not short:
+                held = [ObjectId(digest) for number in living for digest in kit.nodes[number].store.ids()]
+                short.append(sum(1 for count in Counter(held).values() if count < 2))
+
+        progress = Progress(changed=look)
+        tree = {f"{number:02}.bin": noise(UNIT, number) for number in range(40)}
+        storing = asyncio.create_task(kit.store(tree, progress=progress))
+        while progress.bytes_moved < 20 * UNIT:
+            await kit.runtime.sleep(0.001)
+        kit.crash(2)
+        receipt = await storing
+        assert (receipt.copies, receipt.degraded) == (2, False)
+        assert short[0] <= 1, "what was on its way when the last bytes were read may be short, and no more"
 
     simulate(scenario)
 
