@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+import numpy  # noqa: F401  # loaded before the fork: else each process would do it for its first chunk
+
 from roost.checkpoints.collect import Periods
 from roost.client.session import Session, member_network, open_session
 from roost.cluster.remembered import Remembered

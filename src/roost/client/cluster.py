@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Self
 
 from roost.checkpoints.catalogue import Listed
+from roost.checkpoints.gather import gather
 from roost.checkpoints.health import Findings, examine
 from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.scan import scan
 from roost.checkpoints.steward import Steward
+from roost.checkpoints.store import StoreRequest, store
 from roost.checkpoints.target import Target
 from roost.checkpoints.undelete import undelete
 from roost.client.discovering import finder_of, seek
@@ -109,8 +111,6 @@ class AsyncCluster:
     ) -> StoreResult:  # fmt: skip
         """Store a file or folder; what the result says is durable. See `roost.checkpoints.store.store` for errors;
         NotFound when there is no such path."""
-        from roost.checkpoints.store import StoreRequest, store  # takes numpy along, as long as all else
-
         runtime = self.session.runtime
         begun = runtime.now()
         progress = progress or Progress()
@@ -151,8 +151,6 @@ class AsyncCluster:
     ) -> GatherResult:  # fmt: skip
         """Bring ``NAME`` or ``NAME@VERSION`` back into the folder `to` (default: the name under the working
         directory). See `roost.checkpoints.gather.gather` for errors."""
-        from roost.checkpoints.gather import gather  # takes numpy along
-
         runtime = self.session.runtime
         begun = runtime.now()
         progress = progress or Progress()

@@ -21,16 +21,21 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy loads; else a pool of threads that nobody uses
-
-import numpy as np
 import zstandard
 
 from roost.codec.edges import WIDTH_UNKNOWN
 from roost.core.checkpoint import CHUNK_BYTES_MAX
 from roost.core.errors import Damaged, Unsupported
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# numpy is loaded by the first chunk, in the thread that encodes or decodes it: that takes as long as all else of a
+# command's start, and an unchanged store needs none. The variable is read then; else a pool of threads would be made.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 Octets: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 Numbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[Any]]"
@@ -52,7 +57,7 @@ _SAMPLE_RUNS = 4
 _BLOCK_BYTES = 512 * 1024
 """Split and join work on blocks of this size, so that the passes over a block find it in the cache."""
 _WINDOW_LOG = 20
-_ELEMENT: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_ELEMENT = {2: "<u2", 4: "<u4", 8: "<u8"}
 _NEXT_WIDTH_GAIN = 0.98
 """A wider guess must beat a narrower one by 2 %: pairs of bf16 are no float32."""
 
@@ -92,12 +97,33 @@ class Scratch:
         if not 1 <= bytes_max < _COMPRESSED:
             raise ValueError("bytes_max must be from 1 to 2**31 - 1")
         self.bytes_max = bytes_max
-        self.planes: Octets = np.empty(bytes_max, np.uint8)
-        self.block: Octets = np.empty(_BLOCK_BYTES, np.uint8)
-        self.sample: Octets = np.empty(_SAMPLE_BYTES, np.uint8)
         self.skewed = zstandard.ZstdCompressor(compression_params=_SKEWED)
         self.general = zstandard.ZstdCompressor(compression_params=_GENERAL)
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG)
+
+    @cached_property
+    def planes(self) -> Octets:
+        return _empty(self.bytes_max)
+
+    @cached_property
+    def block(self) -> Octets:
+        return _empty(_BLOCK_BYTES)
+
+    @cached_property
+    def sample(self) -> Octets:
+        return _empty(_SAMPLE_BYTES)
+
+
+def _empty(length: int) -> Octets:
+    import numpy as np
+
+    return np.empty(length, np.uint8)
+
+
+def _octets(data: memoryview) -> Octets:
+    import numpy as np
+
+    return np.frombuffer(data, np.uint8)
 
 
 def encode(plain: memoryview, *, width: int, scratch: Scratch) -> Encoded:
@@ -108,7 +134,7 @@ def encode(plain: memoryview, *, width: int, scratch: Scratch) -> Encoded:
     """
     if width not in WIDTHS and width != WIDTH_UNKNOWN:
         raise ValueError(f"no such width: {width}")
-    octets = np.frombuffer(plain, np.uint8)
+    octets = _octets(plain)
     length = octets.size
     if length > scratch.bytes_max:
         raise ValueError(f"a chunk of {length} bytes, longer than {scratch.bytes_max}")
@@ -143,8 +169,8 @@ def decode(stored: memoryview, into: memoryview, *, codec: int = PLANES, scratch
     are not an object of this codec or its chunk is longer than `into`; `into` is then undefined. A good result is no
     proof: the caller checks the plain hash. Unsupported for a codec that this release does not know.
     """
-    target = np.frombuffer(into, np.uint8)
-    octets = np.frombuffer(stored, np.uint8)
+    target = _octets(into)
+    octets = _octets(stored)
     if codec == RAW:
         if octets.size > target.size:
             raise _damaged(f"it holds {octets.size} bytes where at most {target.size} belong")
@@ -180,7 +206,7 @@ def guess_width(plain: memoryview, *, scratch: Scratch) -> int:
     """The bytes an element (1, 2, 4 or 8) at which a sample of `plain` compresses best; the narrowest when it hardly
     matters, 1 for less than `GUESS_BYTES_MIN`. Where the first element begins does not matter: a shift only renames
     the planes."""
-    octets = np.frombuffer(plain, np.uint8)
+    octets = _octets(plain)
     if octets.size < GUESS_BYTES_MIN:
         return 1
     sample = _sample(octets, scratch)
@@ -230,9 +256,11 @@ def _compress_octets(octets: Octets, scratch: Scratch) -> bytes | None:
 
 def _split(octets: Octets, width: int, scratch: Scratch) -> list[Octets]:
     """The planes of all whole elements, in `scratch.planes`."""
+    import numpy as np
+
     count = octets.size // width
-    elements = octets[: count * width].view(_ELEMENT[width])
-    shifted = scratch.block.view(_ELEMENT[width])
+    elements: Numbers = octets[: count * width].view(_ELEMENT[width])
+    shifted: Numbers = scratch.block.view(_ELEMENT[width])
     planes = [scratch.planes[i * count : (i + 1) * count] for i in range(width)]
     for begin in range(0, count, shifted.size):
         end = min(count, begin + shifted.size)
@@ -246,6 +274,8 @@ def _split(octets: Octets, width: int, scratch: Scratch) -> list[Octets]:
 
 def _join(planes: Sequence[Octets], target: Octets) -> None:
     """Undo `_split` into `target`."""
+    import numpy as np
+
     width = len(planes)
     if width == 1:
         if planes[0] is not target:

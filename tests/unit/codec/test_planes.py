@@ -1,6 +1,8 @@
 """Byte planes: what they gain, what stays raw, what the bytes at rest look like, and what damage does."""
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -253,3 +255,17 @@ def test_a_scratch_serves_chunks_of_its_own_size() -> None:
         decode(memoryview(stored), memoryview(into), scratch=Scratch(bytes_max=999))
     with pytest.raises(ValueError, match="bytes_max"):
         Scratch(bytes_max=0)
+
+
+def test_numpy_is_loaded_by_the_first_chunk_and_not_before() -> None:
+    code = """
+import sys
+import roost.client.cluster
+from roost.codec.planes import Scratch, encode
+scratch = Scratch()
+before = "numpy" in sys.modules
+encode(memoryview(bytes(100)), width=2, scratch=scratch)
+print(before, "numpy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
