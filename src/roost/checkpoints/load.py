@@ -102,6 +102,20 @@ async def unless_overtaken(transfer: Coroutine[object, object, T], overtaken: Ca
             if overtaken():
                 return None
     finally:
-        if not task.done():
-            task.cancel()
+        await _end(task)
+
+
+async def _end(task: "asyncio.Task[T]") -> None:
+    """Cancel a task and return when it has ended, for it may use its caller's buffers until then; a cancellation
+    meanwhile is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    task.cancel()
+    while not task.done():
+        try:
             await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.cancelled():
+        task.exception()  # how it ended when nobody wanted it any more is no news
+    if cancelled is not None:
+        raise cancelled

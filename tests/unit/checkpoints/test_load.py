@@ -133,3 +133,26 @@ def test_a_transfer_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_simulated(main(), seconds_max=2000)
+
+
+def test_a_caller_that_is_cancelled_twice_still_learns_it_only_when_its_transfer_has_ended() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def transfer() -> None:
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                await asyncio.sleep(5)
+                ended.append("ended")
+                raise KeyError("what it ends with is no news")
+
+        task = asyncio.get_running_loop().create_task(unless_overtaken(transfer(), lambda: False))
+        for _ in range(2):
+            await asyncio.sleep(1)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == ["ended"]
+
+    run_simulated(main(), seconds_max=2000)
