@@ -6,24 +6,18 @@ from roost.net.stream import SLICE_BYTES
 
 
 class SlicePool:
-    """Lends up to `loans_max` loans of `each` buffers of `slice_bytes`, in the order they were asked for.
+    """Lends up to `loans_max` buffers of `slice_bytes`, in the order they were asked for. Buffers are made when first
+    needed and kept for the next."""
 
-    A loan is taken whole, so that nobody waits for a second buffer while holding a first. Buffers are made when first
-    needed and kept for the next.
-    """
-
-    def __init__(self, *, loans_max: int, each: int = 1, slice_bytes: int = SLICE_BYTES) -> None:
+    def __init__(self, *, loans_max: int, slice_bytes: int = SLICE_BYTES) -> None:
         self.slice_bytes = slice_bytes
-        self._each = each
         self._places = asyncio.Semaphore(loans_max)
         self._idle: list[bytearray] = []
 
     async def borrow(self) -> list[bytearray]:
-        """One loan; waits for its turn. Each loan ends with exactly one `give_back`."""
+        """A loan of one buffer; waits for its turn. Each ends with exactly one `give_back`."""
         await self._places.acquire()
-        buffers = [self._idle.pop() for _ in range(min(self._each, len(self._idle)))]
-        buffers += [bytearray(self.slice_bytes) for _ in range(self._each - len(buffers))]
-        return buffers
+        return [self._idle.pop() if self._idle else bytearray(self.slice_bytes)]
 
     def give_back(self, buffers: list[bytearray]) -> None:
         """End a loan. A buffer that somebody may still write into is left out of `buffers`: it is never lent again."""

@@ -8,13 +8,9 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from roost.checkpoints.steward import Mended, Steward
-from roost.checkpoints.watcher import Watcher
-from roost.client.cluster import AsyncCluster
 from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.client.session import Session, hello_of, member_network, open_session
@@ -38,10 +34,11 @@ from roost.node.events import Event, Say, until_signalled
 from roost.node.inviting import Inviting
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
 from roost.node.strangers import stranger_handlers
+from roost.node.watching import Watching
 from roost.security.authority import Authority, cluster_name_of
 from roost.security.identity import Identity
 from roost.settings.paths import Home
-from roost.settings.schema import Settings, WatchFolder, default_settings
+from roost.settings.schema import Settings, default_settings
 from roost.wire.messages import GetNodes, Hello, Ping, Pong
 
 LOOK_S = 1.0
@@ -75,14 +72,6 @@ async def run_coordinator(
         lock.release()
 
 
-@dataclass(slots=True)
-class _Watched:
-    """One watched folder while it is watched."""
-
-    folder: WatchFolder
-    watcher: Watcher
-
-
 class _Coordinator:
     """The coordinator's services, wired by hand."""
 
@@ -109,7 +98,7 @@ class _Coordinator:
             machine=identity.machine,
             name=(platform.node() or "node").partition(".")[0],
         )
-        self._watched: list[_Watched] = []
+        self._watching = Watching(runtime, settings, say, self._tell_state)
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
         self._untold = False
@@ -230,7 +219,7 @@ class _Coordinator:
             group.create_task(self._tell_deaths(died, session.membership))
             group.create_task(self._tell_ready(session, agent, ready_at))
             for folder in self._settings.watch:
-                group.create_task(self._watch(session, folder))
+                group.create_task(self._watching.run(session, folder))
 
     def _steward(self, session: Session) -> Steward:
         def told(mended: Mended) -> None:
@@ -324,8 +313,7 @@ class _Coordinator:
     async def _tell_state(self) -> None:
         """Note in the home who serves it and what is watched. A disk that does not take that ends nothing: it is said,
         once, and tried again at the next change."""
-        watching = [(str(w.folder.path), w.watcher.pending) for w in self._watched]
-        state = RunState(os.getpid(), str(self._address), watching)
+        state = RunState(os.getpid(), str(self._address), self._watching.pending())
         try:
             await self._runtime.in_thread(write_run_state, self._disk, self._home, state)
         except RoostError as error:
@@ -364,33 +352,6 @@ class _Coordinator:
                 return
             await agent.round()
             await self._runtime.sleep(LOOK_S / 4)
-
-    async def _watch(self, session: Session, folder: WatchFolder) -> None:
-        path = Path(folder.path)
-        await self._runtime.in_thread(partial(path.mkdir, parents=True, exist_ok=True))
-        cluster = AsyncCluster(session, self._settings)
-
-        async def keep(inside: str) -> None:
-            name = inside.removesuffix(".safetensors")
-            result = await cluster.store(path / inside, name=f"{folder.name}{name}")
-            if not result.unchanged:
-                text = f"stored {result.name}@{result.version}, {result.copies} copies"
-                self._say(Event("stored", text, {"name": result.name, "version": result.version}))
-
-        changed = asyncio.Event()
-        watcher = Watcher(self._runtime, PosixDisk(path), keep, changed.set)
-        self._watched.append(_Watched(folder, watcher))
-        self._say(Event("watched", f"watching {path}", {"path": str(path)}))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(watcher.run())
-            group.create_task(self._tell_changes(changed))
-
-    async def _tell_changes(self, changed: asyncio.Event) -> None:
-        while True:
-            await self._tell_state()
-            await changed.wait()
-            changed.clear()
-            await self._runtime.sleep(LOOK_S)
 
 
 def _node_changed(agent: Agent, steward: Steward, node: NodeId, state: NodeState) -> None:
