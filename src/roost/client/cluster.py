@@ -1,6 +1,7 @@
 """`AsyncCluster`: every operation on a cluster, for programs with an event loop, the command line and the coordinator.
 
-Data moves straight between this process and the nodes; no coordinator need run.
+Data moves straight between this process and the nodes; no coordinator need run. Each operation loads its own modules:
+a command waits for those that it runs and for no others.
 """
 
 import asyncio
@@ -10,22 +11,12 @@ import platform
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from roost.checkpoints.catalogue import Listed
-from roost.checkpoints.gather import gather
-from roost.checkpoints.health import Findings, examine
 from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
-from roost.checkpoints.scan import scan
-from roost.checkpoints.steward import Steward
-from roost.checkpoints.store import StoreRequest, store
-from roost.checkpoints.target import Target
-from roost.checkpoints.undelete import undelete
 from roost.client.discovering import finder_of, seek
-from roost.client.members import drain, forget
-from roost.client.overview import node_rows, repair_result, status_of
-from roost.client.removal import remove_versions
 from roost.client.results import (
     ChunkRow,
     ClusterStatus,
@@ -45,8 +36,6 @@ from roost.client.results import (
     Verdict,
     rfc3339,
 )
-from roost.client.run_state import serving
-from roost.client.scrubbing import scrub
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy, health_of
@@ -57,6 +46,9 @@ from roost.disk.posix import PosixDisk
 from roost.security.identity import Identity
 from roost.settings.paths import Home
 from roost.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from roost.checkpoints.health import Findings
 
 TWO = Redundancy.parse("2")
 
@@ -111,6 +103,9 @@ class AsyncCluster:
     ) -> StoreResult:  # fmt: skip
         """Store a file or folder; what the result says is durable. See `roost.checkpoints.store.store` for errors;
         NotFound when there is no such path."""
+        from roost.checkpoints.scan import scan
+        from roost.checkpoints.store import StoreRequest, store
+
         runtime = self.session.runtime
         begun = runtime.now()
         progress = progress or Progress()
@@ -151,6 +146,9 @@ class AsyncCluster:
     ) -> GatherResult:  # fmt: skip
         """Bring ``NAME`` or ``NAME@VERSION`` back into the folder `to` (default: the name under the working
         directory). See `roost.checkpoints.gather.gather` for errors."""
+        from roost.checkpoints.gather import gather
+        from roost.checkpoints.target import Target
+
         runtime = self.session.runtime
         begun = runtime.now()
         progress = progress or Progress()
@@ -241,7 +239,9 @@ class AsyncCluster:
 
     async def _examine(
         self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool = False, times: bool = False
-    ) -> Findings:
+    ) -> "Findings":
+        from roost.checkpoints.health import examine
+
         catalogue = self.session.catalogue
         manifest = await catalogue.manifest(listed.manifest)
         findings = await examine(self.session.peers, survey, manifest, progress, deep=deep, times=times)
@@ -253,6 +253,8 @@ class AsyncCluster:
         """Take a version (all versions without one) off every list; it can be brought back for `retention.undelete`.
         With `now` it cannot, and the nodes free at once what nothing needs. See
         `roost.client.removal.remove_versions` for errors."""
+        from roost.client.removal import remove_versions
+
         keep_s = self._settings.retention.undelete_s
         return await remove_versions(self.session, reference, undelete_s=keep_s, now=now, dry_run=dry_run)
 
@@ -261,6 +263,8 @@ class AsyncCluster:
     ) -> UndeleteResult:  # fmt: skip
         """Bring the removed version ``NAME@VERSION`` back, as a new version of the same content; see
         `roost.checkpoints.undelete.undelete` for errors."""
+        from roost.checkpoints.undelete import undelete
+
         begun = self.session.runtime.now()
         name, version = split_reference(reference)
         peers, catalogue = self.session.peers, self.session.catalogue
@@ -281,6 +285,9 @@ class AsyncCluster:
     async def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairResult:
         """Bring everything up to the copies asked, now, without grace and rate, and wait until it is done; with
         `dry_run` only tell what would be copied, and why."""
+        from roost.checkpoints.steward import Steward
+        from roost.client.overview import repair_result
+
         steward = Steward(self.session.peers, self.session.catalogue, grace_s=0.0, rate=0)
         mended = await steward.look(progress or Progress(), dry_run=dry_run, at_once=True)
         return repair_result(mended, self.session.membership.view, dry_run=dry_run)
@@ -288,11 +295,15 @@ class AsyncCluster:
     async def scrub(self, node: str | None = None, *, progress: Progress | None = None) -> ScrubResult:
         """Let every node, or `node` alone, read back all it holds, now and without a rate; then make again at once what
         was damaged. See `roost.client.scrubbing.scrub` for errors."""
+        from roost.client.scrubbing import scrub
+
         progress = progress or Progress()
         return await scrub(self.session, node, progress, lambda: self.repair(progress=progress))
 
     async def nodes(self) -> Sequence[NodeRow]:
         """Every storage node, each asked now."""
+        from roost.client.overview import node_rows
+
         await self.session.peers.survey(enough=TWO)
         return await node_rows(self.session)
 
@@ -300,14 +311,21 @@ class AsyncCluster:
         self, node: str, *, cancel: bool = False, dry_run: bool = False, progress: Progress | None = None
     ) -> DrainResult:
         """Empty a node (its name, its id or the start of it) and let it leave; see `roost.client.members.drain`."""
+        from roost.client.members import drain
+
         return await drain(self.session, node, cancel=cancel, dry_run=dry_run, progress=progress or Progress())
 
     async def forget(self, node: str, *, force: bool = False) -> ForgetResult:
         """Strike a dead node off; see `roost.client.members.forget`."""
+        from roost.client.members import forget
+
         return await forget(self.session, node, force=force)
 
     async def status(self) -> ClusterStatus:
         """Everything at one look; the health of each newest version is asked now."""
+        from roost.client.overview import node_rows, status_of
+        from roost.client.run_state import serving
+
         listing = await self.list(newest=True, health=True)
         rows = await node_rows(self.session)
         coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
