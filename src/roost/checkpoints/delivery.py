@@ -282,17 +282,17 @@ class Delivery:
 
     async def _revive(self) -> bool:
         """Ask those that were silent once more, now that nobody else is left: it may have been our own network that was
-        gone for a moment, or is another than before. Whether one of them answers, and is chosen again; three times an
-        operation and no more."""
+        gone for a moment, or is another than before. Whether one of them answers, and is chosen again; an operation
+        asks three times and no more."""
         before, turn = self._silent & self.chooser.failed.keys(), self._revivals
         async with self._reviving:
             if self._revivals != turn or before - self.chooser.failed.keys():  # somebody has asked meanwhile, for all
                 return bool(before - self.chooser.failed.keys())
-            if not before or self._revivals >= REVIVALS_MAX:
-                return False
-            self._revivals += 1
-            answers = await self.peers.links.reach(before, within_s=REVIVAL_S)
-            back = sorted(node for node, error in answers.items() if error is None)
+            back: list[NodeId] = []
+            while before and not back and self._revivals < REVIVALS_MAX:
+                self._revivals += 1
+                answers = await self.peers.links.reach(before, within_s=REVIVAL_S)
+                back = sorted(node for node, error in answers.items() if error is None)
             for node in back:
                 del self.chooser.failed[node]
                 self.progress.note(f"{self.name(node)} answers again")

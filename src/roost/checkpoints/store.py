@@ -1,8 +1,8 @@
 """Store: a file or folder is read once, cut, encoded, put on the nodes, and committed.
 
 Three stages overlap: one thread reads and hashes the files, up to four chunks are hashed, looked up and encoded in
-threads, and what is new is on its way to the nodes, each bounded by the buffers it needs. Chunks whose plain bytes an
-earlier version holds are neither encoded nor sent.
+threads, and what is new is on its way to the nodes, each bounded by the buffers it needs (`buffers`). Chunks whose
+plain bytes an earlier version holds are neither encoded nor sent.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from roost.checkpoints.buffers import Buffers, Loan, Window
 from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.cutting import Changed, Cut, Cutter, reread
 from roost.checkpoints.delivery import Delivery, Nowhere, Pieces, ask_all_have
@@ -28,9 +29,6 @@ from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
 from roost.core.errors import RoostError, UsageError, first_of
 from roost.core.ids import CheckpointName, NodeId, ObjectId
 from roost.disk.port import Disk
-
-READ_BUFFERS = 3
-ENCODERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +111,8 @@ class _Storing:
         self._new: set[ObjectId] = set()
         self._spreading: set[ObjectId] = set()
         self._failures = 0
-        self._buffers: asyncio.Queue[memoryview] = asyncio.Queue()
-        self._scratches: asyncio.Queue[Scratch] = asyncio.Queue()
+        window_bytes = max(request.chunk_max, min(CHUNK_BYTES_MAX, max(1, scan.bytes)))
+        self._buffers = Buffers(window_bytes=window_bytes, chunk_max=request.chunk_max)
         progress.bytes_total = scan.bytes
 
     async def run(self) -> Receipt:
@@ -186,50 +184,34 @@ class _Storing:
 
     async def _move(self) -> None:
         """Read, encode and deliver everything once."""
-        bytes_max = max(self._request.chunk_max, min(CHUNK_BYTES_MAX, max(1, self._scan.bytes)))
-        for _ in range(READ_BUFFERS):
-            self._buffers.put_nowait(memoryview(bytearray(bytes_max)))
-        for _ in range(ENCODERS):
-            self._scratches.put_nowait(Scratch(bytes_max=self._request.chunk_max))
         broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    buffer = await self._buffers.get()
+                    buffer = await self._buffers.windows.get()
                     cuts = await self._peers.runtime.in_thread(self._cutter.next_window, buffer)
                     if not cuts:
                         break
-                    window = _Window(buffer, len(cuts))
+                    window = Window(buffer, len(cuts))
                     for cut in cuts:
                         index = len(self._made)
                         self._made.append(None)
-                        scratch = await self._scratches.get()
-                        group.create_task(self._chunk(group, index, cut, scratch, window))
+                        loan = await self._buffers.lend(window)
+                        group.create_task(self._chunk(group, index, cut, loan))
         except* RoostError as errors:
             broken = first_of(errors)
         if broken is not None:
             raise broken
 
-    async def _chunk(self, group: asyncio.TaskGroup, index: int, cut: Cut, scratch: Scratch, window: "_Window") -> None:
-        reading = True  # the pieces of a raw chunk are the read buffer's own bytes
+    async def _chunk(self, group: asyncio.TaskGroup, index: int, cut: Cut, loan: Loan) -> None:
         try:
-            made, encoded = await self._peers.runtime.in_thread(self._prepare, cut, scratch)
+            made, encoded = await self._peers.runtime.in_thread(self._prepare, cut, loan.scratch)
             self._made[index] = made
-            if encoded is None or encoded.codec != RAW:
-                self._release(window)
-                reading = False
             if encoded is not None:
-                await self._deliver(group, made.chunk.object_id, encoded.pieces)
+                await self._deliver(group, made.chunk.object_id, loan.to_send(encoded))
             self._progress.advance(made.chunk.length)
         finally:
-            self._scratches.put_nowait(scratch)
-            if reading:
-                self._release(window)
-
-    def _release(self, window: "_Window") -> None:
-        window.users -= 1
-        if window.users == 0:
-            self._buffers.put_nowait(window.buffer)
+            loan.close()
 
     def _prepare(self, cut: Cut, scratch: Scratch) -> tuple[_Made, Encoded | None]:
         """Hash, look up, encode: all that takes long, in a thread."""
@@ -329,12 +311,8 @@ class _Storing:
         if found is None:
             yield None
             return
-        scratch = await self._scratches.get()
-        try:
-            encoded = await self._peers.runtime.in_thread(self._make_again, found, offset, scratch, object_id)
-            yield encoded
-        finally:
-            self._scratches.put_nowait(scratch)
+        async with self._buffers.scratch() as scratch:
+            yield await self._peers.runtime.in_thread(self._make_again, found, offset, scratch, object_id)
 
     def _make_again(self, made: _Made, offset: int, scratch: Scratch, object_id: ObjectId) -> Pieces | None:
         plain = memoryview(bytearray(made.chunk.length))
@@ -343,11 +321,3 @@ class _Storing:
             raise Changed("a file of the checkpoint")
         encoded, again = self._encode(Cut(plain, made.width), scratch, made.chunk.plain)
         return encoded.pieces if again == object_id else None
-
-
-@dataclass(slots=True)
-class _Window:
-    """A read buffer and how many chunks still use it."""
-
-    buffer: memoryview
-    users: int

@@ -43,7 +43,7 @@ def test_a_copy_that_was_counted_on_a_node_found_dead_later_is_made_again(order:
     simulate(scenario, nodes=3)
 
 
-@pytest.mark.parametrize("gone_s", [6.0, 11.0])
+@pytest.mark.parametrize("gone_s", [6.0, 11.0, 16.0])
 def test_a_network_that_was_gone_for_a_moment_ends_no_store(gone_s: float) -> None:
     """Our own machine changes its network in mid-store: every connection goes silent, and a moment later all nodes can
     be reached again."""
