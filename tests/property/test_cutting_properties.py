@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from checkpoint_kits import KIB, MIB, Tree, noise, safetensors, text, write_tree
 from roost.checkpoints.cutting import Cutter, reread
+from roost.checkpoints.holding import Holding
 from roost.checkpoints.scan import scan
 from roost.testing.disk import MemoryDisk
 
@@ -25,7 +26,7 @@ def test_the_chunks_partition_the_stream_and_reread_gives_each_back(files: list[
     tree: Tree = {f"f{n}": data for n, data in enumerate(files)}
     write_tree(disk, "top", tree)
     found = scan(disk, "top")
-    cutter = Cutter(disk, found, chunk_max=chunk_max)
+    cutter = Cutter(Holding(disk, found), found, chunk_max=chunk_max)
     buffer = memoryview(bytearray(8 * MIB))
     stream = b"".join(files)
     offset = 0
@@ -35,7 +36,7 @@ def test_the_chunks_partition_the_stream_and_reread_gives_each_back(files: list[
             assert 1 <= len(plain) <= chunk_max
             assert stream[offset : offset + len(plain)] == plain
             again = bytearray(len(plain))
-            reread(disk, found, offset, memoryview(again))
+            reread(Holding(disk, found), found, offset, memoryview(again))
             assert again == plain
             offset += len(plain)
     assert offset == len(stream)

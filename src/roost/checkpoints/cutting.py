@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+from roost.checkpoints.holding import Changed, Holding, check_unchanged
 from roost.checkpoints.scan import Found, Scan
 from roost.codec.cdc import ContentEdges
 from roost.codec.edges import ALONE_BYTES_MIN, PACK_BYTES_MAX, WIDTH_UNKNOWN, Span, plan_safetensors, plan_torch_zip
@@ -15,19 +16,10 @@ from roost.codec.manifest import FileEntry
 from roost.codec.safetensors import header_length, parse_header
 from roost.codec.torchzip import member_spans
 from roost.core.checkpoint import CHUNK_BYTES_MAX
-from roost.core.errors import Failed, RoostError
-from roost.disk.port import Disk, FileInfo, FileKind, ReadFile
+from roost.core.errors import RoostError
+from roost.disk.port import FileKind, ReadFile
 
 HEADER_BYTES_MAX = 100_000_008
-
-
-class Changed(Failed):
-    """A file changed while it was read; the writer has not finished."""
-
-    retry = True
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path} changed while it was read", hint="store again when its writer has finished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +34,10 @@ Windows = Generator[list[Cut], memoryview, None]
 
 
 class Cutter:
-    """Cuts `scan`, whose files lie on `disk`. Not thread-safe; `next_window` blocks and belongs into a thread."""
+    """Cuts `scan`, whose files `holding` opens. Not thread-safe; `next_window` blocks and belongs into a thread."""
 
-    def __init__(self, disk: Disk, scan: Scan, *, chunk_max: int = CHUNK_BYTES_MAX) -> None:
-        self._disk = disk
+    def __init__(self, holding: Holding, scan: Scan, *, chunk_max: int = CHUNK_BYTES_MAX) -> None:
+        self._holding = holding
         self._scan = scan
         self._chunk_max = chunk_max
         self._pack_max = min(PACK_BYTES_MAX, chunk_max)
@@ -96,16 +88,16 @@ class Cutter:
         self.entries.append(FileEntry(found.path, kind, mode, info.mtime_ns, size, sha256, found.target))
 
     def _small(self, found: Found, into: memoryview) -> None:
-        file = self._open(found)
+        file = self._holding.take(found)
         try:
             _read(file, into, 0, found)
-            self._check_unchanged(file, found)
+            check_unchanged(file, found)
         finally:
-            file.close()
+            self._holding.give(found, file)
         self._append(found, hashlib.sha256(into).digest())
 
     def _large(self, found: Found, buffer: memoryview) -> Generator[list[Cut], memoryview, memoryview]:
-        file = self._open(found)
+        file = self._holding.take(found)
         try:
             digest = hashlib.sha256()
             spans = self._plan(file, found)
@@ -119,9 +111,9 @@ class Cutter:
                 for cut in cuts:
                     digest.update(cut.plain)
                 buffer = yield cuts
-            self._check_unchanged(file, found)
+            check_unchanged(file, found)
         finally:
-            file.close()
+            self._holding.give(found, file)
         self._append(found, digest.digest())
         return buffer
 
@@ -146,23 +138,6 @@ class Cutter:
         except RoostError:
             return []
         return plan_safetensors(header, chunk_max=self._chunk_max)
-
-    def _open(self, found: Found) -> ReadFile:
-        file = self._disk.open_read(found.source, follow=True)
-        try:
-            self._check_unchanged(file, found)
-        except BaseException:
-            file.close()
-            raise
-        return file
-
-    def _check_unchanged(self, file: ReadFile, found: Found) -> None:
-        if _stamp(file.info()) != _stamp(found.info):
-            raise Changed(found.path)
-
-
-def _stamp(info: FileInfo) -> tuple[int, ...]:
-    return info.device, info.inode, info.size, info.mtime_ns
 
 
 def _read(file: ReadFile, into: memoryview, offset: int, found: Found) -> None:
@@ -203,7 +178,7 @@ def _pieces(plain: memoryview, chunk_max: int) -> Iterator[memoryview]:
         yield plain[begin : begin + chunk_max]
 
 
-def reread(disk: Disk, scan: Scan, offset: int, into: memoryview) -> None:
+def reread(holding: Holding, scan: Scan, offset: int, into: memoryview) -> None:
     """Fill `into` with the bytes at `offset` of the logical stream (all files in order) again. `Changed` when they
     cannot be had any more; whether they are the same bytes, the caller checks by their SHA-256."""
     begin, filled = 0, 0
@@ -214,11 +189,11 @@ def reread(disk: Disk, scan: Scan, offset: int, into: memoryview) -> None:
         if begin + size > offset + filled:
             inside = offset + filled - begin
             length = min(size - inside, len(into) - filled)
-            file = disk.open_read(found.source, follow=True)
+            file = holding.take(found)
             try:
                 _read(file, into[filled : filled + length], inside, found)
             finally:
-                file.close()
+                holding.give(found, file)
             filled += length
         begin += size
     if filled != len(into):

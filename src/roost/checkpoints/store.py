@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from roost.checkpoints.buffers import Buffers, Loan, Window
 from roost.checkpoints.catalogue import Catalogue
-from roost.checkpoints.cutting import Changed, Cut, Cutter, reread
+from roost.checkpoints.cutting import Cut, Cutter, reread
 from roost.checkpoints.delivery import Delivery, Nowhere, Pieces, ask_all_have
+from roost.checkpoints.holding import Changed, Holding
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.placement import Chooser
 from roost.checkpoints.progress import Progress
@@ -80,22 +81,25 @@ async def store(
     the nodes are full, `Changed` when a file was written meanwhile. Nothing is listed before all its bytes are durable;
     when nodes die between the votes of one commit, a version may be listed although this raises.
     """
-    survey = await peers.survey(enough=request.redundancy)
-    survey.require_any()
-    storing = _Storing(peers, catalogue, disk, scan, request, progress, survey)
-    return await storing.run()
+    holding = Holding(disk, scan)
+    try:
+        await peers.runtime.in_thread(holding.open_all)
+        survey = await peers.survey(enough=request.redundancy)
+        survey.require_any()
+        return await _Storing(peers, catalogue, holding, scan, request, progress, survey).run()
+    finally:
+        holding.close()
 
 
 class _Storing:
     """One store under way."""
 
     def __init__(
-        self, peers: Peers, catalogue: Catalogue, disk: Disk, scan: Scan, request: StoreRequest, progress: Progress,
-        survey: Survey,
+        self, peers: Peers, catalogue: Catalogue, holding: Holding, scan: Scan, request: StoreRequest,
+        progress: Progress, survey: Survey,
     ) -> None:  # fmt: skip
         self._peers = peers
         self._catalogue = catalogue
-        self._disk = disk
         self._scan = scan
         self._request = request
         self._progress = progress
@@ -104,7 +108,8 @@ class _Storing:
         for node, error in survey.problems.items():
             progress.note(f"{survey.name(node)} is not reached: {error.message}")
         self._delivery = Delivery(peers, self._chooser, request.redundancy.copies, progress)
-        self._cutter = Cutter(disk, scan, chunk_max=request.chunk_max)
+        self._holding = holding
+        self._cutter = Cutter(self._holding, scan, chunk_max=request.chunk_max)
         self._made: list[_Made | None] = []
         self._known: dict[bytes, Chunk] = {}
         self._under_way: dict[ObjectId, asyncio.Future[None]] = {}
@@ -316,7 +321,7 @@ class _Storing:
 
     def _make_again(self, made: _Made, offset: int, scratch: Scratch, object_id: ObjectId) -> Pieces | None:
         plain = memoryview(bytearray(made.chunk.length))
-        reread(self._disk, self._scan, offset, plain)
+        reread(self._holding, self._scan, offset, plain)
         if hashlib.sha256(plain).digest() != made.chunk.plain:
             raise Changed("a file of the checkpoint")
         encoded, again = self._encode(Cut(plain, made.width), scratch, made.chunk.plain)

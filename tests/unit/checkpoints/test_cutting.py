@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from checkpoint_kits import KIB, MIB, Tree, noise, safetensors, text, write_file, write_tree
-from roost.checkpoints.cutting import Changed, Cutter, reread
-from roost.checkpoints.scan import scan
+from roost.checkpoints.cutting import Cutter, reread
+from roost.checkpoints.holding import Changed, Holding
+from roost.checkpoints.scan import Scan, scan
 from roost.codec.manifest import FileEntry
 from roost.core.errors import DiskFault, NotFound
 from roost.testing.disk import MemoryDisk
@@ -17,11 +18,15 @@ from roost.testing.disk import MemoryDisk
 BUFFER_BYTES = 8 * MIB
 
 
+def cutter_of(disk: MemoryDisk, found: Scan, *, chunk_max: int = 8 * MIB) -> Cutter:
+    return Cutter(Holding(disk, found), found, chunk_max=chunk_max)
+
+
 def cut(tree: Tree | bytes, *, chunk_max: int = 8 * MIB) -> tuple[list[tuple[bytes, int]], list[FileEntry]]:
     """(bytes, width) of every chunk, and the entries."""
     disk = MemoryDisk()
     write_tree(disk, "top", tree)
-    cutter = Cutter(disk, scan(disk, "top"), chunk_max=chunk_max)
+    cutter = cutter_of(disk, scan(disk, "top"), chunk_max=chunk_max)
     return list(chunks_of(cutter)), cutter.entries
 
 
@@ -120,14 +125,14 @@ def test_a_file_that_is_written_before_it_is_read_is_changed() -> None:
         file = disk.open_write("top/x")
         file.pwrite(b"y", 0)
         with pytest.raises(Changed, match="x changed"):
-            list(chunks_of(Cutter(disk, found)))
+            list(chunks_of(cutter_of(disk, found)))
 
 
 def test_a_file_that_is_written_while_it_is_read_is_changed() -> None:
     for data in (noise(20 * MIB), safetensors({"a": noise(9 * MIB), "b": noise(9 * MIB)})):
         disk = MemoryDisk()
         write_tree(disk, "top", {"x": data})
-        cutter = Cutter(disk, scan(disk, "top"))
+        cutter = cutter_of(disk, scan(disk, "top"))
         assert cutter.next_window(memoryview(bytearray(BUFFER_BYTES)))
         disk.open_write("top/x").pwrite(b"y", len(data) - 1)
         with pytest.raises(Changed):
@@ -140,16 +145,16 @@ def test_a_file_that_shrinks_or_is_replaced_is_changed_and_one_that_is_gone_is_n
     found = scan(disk, "top")
     write_file(disk, "top/x", noise(2 * MIB))
     with pytest.raises(Changed):
-        list(chunks_of(Cutter(disk, found)))
+        list(chunks_of(cutter_of(disk, found)))
     disk.unlink("top/x")
     with pytest.raises(NotFound):
-        list(chunks_of(Cutter(disk, found)))
+        list(chunks_of(cutter_of(disk, found)))
 
 
 def test_a_disk_that_cannot_be_read_is_a_fault_and_closing_lets_go_of_the_file() -> None:
     disk = MemoryDisk(bytes_max=30 * MIB)
     write_tree(disk, "top", {"x": noise(20 * MIB)})
-    cutter = Cutter(disk, scan(disk, "top"))
+    cutter = cutter_of(disk, scan(disk, "top"))
     buffer = memoryview(bytearray(BUFFER_BYTES))
     assert cutter.next_window(buffer)
     disk.unlink("top/x")
@@ -158,7 +163,7 @@ def test_a_disk_that_cannot_be_read_is_a_fault_and_closing_lets_go_of_the_file()
     assert disk.space().free == 30 * MIB
     assert cutter.next_window(buffer) == []
     write_file(disk, "top/x", noise(2 * MIB))
-    cutter = Cutter(disk, scan(disk, "top"))
+    cutter = cutter_of(disk, scan(disk, "top"))
     disk.failing.add("top/x")
     with pytest.raises(DiskFault):
         cutter.next_window(buffer)
@@ -173,10 +178,10 @@ def test_reread_gives_any_part_of_the_stream_again() -> None:
     for begin in (0, 1, 999, 1000, 1499, 1500, 3499):
         for length in (0, 1, 501, 2000):
             into = bytearray(min(length, len(stream) - begin))
-            reread(disk, found, begin, memoryview(into))
+            reread(Holding(disk, found), found, begin, memoryview(into))
             assert bytes(into) == stream[begin : begin + len(into)]
     with pytest.raises(Changed):
-        reread(disk, found, len(stream) - 1, memoryview(bytearray(2)))
+        reread(Holding(disk, found), found, len(stream) - 1, memoryview(bytearray(2)))
     write_file(disk, "top/z", b"short")
     with pytest.raises(Changed):
-        reread(disk, found, 1600, memoryview(bytearray(10)))
+        reread(Holding(disk, found), found, 1600, memoryview(bytearray(10)))

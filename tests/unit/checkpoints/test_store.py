@@ -26,7 +26,7 @@ from checkpoint_kits import (
     write_file,
     write_tree,
 )
-from roost.checkpoints.cutting import Changed
+from roost.checkpoints.holding import Changed
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import line
 from roost.checkpoints.progress import Progress

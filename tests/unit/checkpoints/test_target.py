@@ -8,6 +8,7 @@ import pytest
 
 from checkpoint_kits import KIB, Tree, attributes, noise, read_file, subtree, write_file, write_tree
 from roost.checkpoints.cutting import Cutter
+from roost.checkpoints.holding import Holding
 from roost.checkpoints.scan import scan
 from roost.checkpoints.target import Target
 from roost.codec.manifest import Chunk, ChunkTable, FileEntry, Manifest
@@ -35,7 +36,7 @@ class Stored:
         for path, mode in (modes or {}).items():
             self.source.set_mode(f"{name}/{path}" if path else name, mode)
         found = scan(self.source, name)
-        cutter = Cutter(self.source, found, chunk_max=4 * KIB)
+        cutter = Cutter(Holding(self.source, found), found, chunk_max=4 * KIB)
         buffer = memoryview(bytearray(64 * KIB))
         self.chunks: list[bytes] = []
         while cuts := cutter.next_window(buffer):
