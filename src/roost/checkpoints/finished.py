@@ -1,63 +1,345 @@
-"""The signs that a file is a finished checkpoint, judged from what was seen of it alone, with the reason. Pure.
+"""The signs of a finished checkpoint, judged from what was seen of its files alone, with the reason in words. Pure.
 
-A safetensors file says in its header how long it is, so its size alone tells. Any other file counts as finished when
-two looks at least `QUIET_S` apart find the same size and time. (Signs of the other writers have an issue of their own.)
+Each writer has its own sign, and each sign a function here; all of them also want every file whole by its own format
+(`structure`) and no longer written to. `units` says what one checkpoint is: a folder with a folder format's sign, else
+each file by itself. Source of the signs: what each writer does on disk, told with its function.
 """
 
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from roost.codec.safetensors import JSON_BYTES_MAX, LENGTH_BYTES, header_length, parse_header
-from roost.core.errors import Failed
+from roost.checkpoints.structure import UNKNOWN, State, Structure
 
 QUIET_S = 10.0
-HEADER_BYTES_MAX = LENGTH_BYTES + JSON_BYTES_MAX
+"""How long a file without one of the two better signs (whole by its format; nobody has it open) must not change."""
+QUIET_BLIND_S = 60.0
+"""The same for a file with neither."""
+
+TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
+TEMPORARY_INFIX = (".orbax-checkpoint-tmp", ".tmp-", "tmp-checkpoint-")
+LOGS = (".log", ".lock")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".msgpack", ".h5", ".ckpt")
+METADATA = ".metadata"
+INDEX = ".index.json"
+ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "commit_success.txt")
+_STEP = re.compile(r"(?:tmp-)?checkpoint-(\d+)\Z")
+_TAG = re.compile(r"global_step(\d+)\Z")
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[A-Za-z0-9.]+)\Z")
+_RANK = re.compile(r"(.*?)_?rank_(\d+)_(.*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at a file saw: when (seconds of running time), its size, its time, and its identity."""
+class Seen:
+    """One file as the last look saw it. `same_s` is for how long looks have found it so; `held` whether a program has
+    it open for writing, None where that cannot be told; `text` the bytes of a small file that is a sign."""
 
-    at: float
     size: int
     mtime_ns: int
-    inode: int
+    same_s: float
+    held: bool | None = None
+    structure: Structure = UNKNOWN
+    text: bytes = b""
 
-    def same(self, other: "Look") -> bool:
-        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
+
+Files = Mapping[str, Seen]
+"""The files of one unit by their paths inside it; that of a single file is the empty path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the file is finished, and why or what it waits for."""
+    """Whether the unit is finished, and why or what it waits for."""
 
     finished: bool
     reason: str
 
 
+Judge = Callable[[str, Files], Verdict | None]
+"""Judges a folder of one format by its name and its files; None when it has no objection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is stored as one checkpoint: a folder of a format, or a file (`form` is None then). `beside` is the path of
+    a file outside that tells of it."""
+
+    path: str
+    form: "Form | None" = None
+    beside: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A format that is a folder: what its writers call it, how it is known, and when it is not finished. What a
+    `complete` form holds below it belongs to it; any other steps back when a folder inside is a checkpoint itself."""
+
+    name: str
+    sign: Callable[[str, set[str], set[str]], bool]
+    """From the folder's name, and the names of the files and the folders in it."""
+    objection: Judge
+    complete: bool = True
+
+
 def is_ignored(name: str) -> bool:
-    """Names that no finished checkpoint has: hidden, temporary and partial files."""
-    return name.startswith(".") or name.endswith((".tmp", ".part", ".partial", ".crdownload", "~"))
+    """Names that no finished checkpoint has: hidden, temporary and partial files, and logs."""
+    return name.startswith(".") or is_temporary(name) or name.endswith(LOGS) or "events.out.tfevents" in name
 
 
-def judge_safetensors(header: bytes, size: int) -> Verdict:
-    """A safetensors file of `size` bytes that begins with `header` (its first 8 + N bytes as far as there are)."""
-    length = header_length(header[:LENGTH_BYTES]) if len(header) >= LENGTH_BYTES else None
-    if length is None:
-        return Verdict(False, "its header is not written yet")
-    if len(header) < length:
-        return Verdict(False, f"its header has {len(header)} of {length} bytes")
+def is_temporary(name: str) -> bool:
+    """Names that writers give to what they have not finished."""
+    return name.startswith(".tmp") or name.endswith(TEMPORARY) or any(infix in name for infix in TEMPORARY_INFIX)
+
+
+# -- what is one checkpoint --------------------------------------------------------------------------------------------
+
+
+class _Folder:
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.folders: dict[str, _Folder] = {}
+
+
+def units(paths: Iterable[str]) -> list[Unit]:
+    """The checkpoints among the files `paths`, sorted. Hidden and temporary files and folders are none."""
+    root = _Folder()
+    for path in paths:
+        *above, name = path.split("/")
+        at = root
+        for part in above:
+            at = at.folders.setdefault(part, _Folder())
+        at.files.add(name)
+    found: list[Unit] = []
+    _collect("", root, None, found)
+    return sorted(found, key=lambda unit: unit.path)
+
+
+def _collect(path: str, folder: _Folder, beside: str | None, found: list[Unit]) -> None:
+    name = path.rpartition("/")[2]
+    form = next((form for form in FORMS if form.sign(name, folder.files, set(folder.folders))), None)
+    if form is not None and (form.complete or not _signed_below(folder)):
+        found.append(Unit(path, form, beside if form is DEEPSPEED else None))
+        return
+    inside = f"{path}/" if path else ""
+    found += [Unit(f"{inside}{file}") for file in folder.files if not is_ignored(file)]
+    latest = f"{inside}latest" if "latest" in folder.files else None
+    for below, inner in folder.folders.items():
+        if not is_ignored(below):
+            _collect(f"{inside}{below}", inner, latest, found)
+
+
+def _signed_below(folder: _Folder) -> bool:
+    todo = list(folder.folders.items())
+    while todo:
+        name, inner = todo.pop()
+        if any(form.sign(name, inner.files, set(inner.folders)) for form in FORMS):
+            return True
+        todo += inner.folders.items()
+    return False
+
+
+# -- whether it is finished --------------------------------------------------------------------------------------------
+
+
+def judge(unit: Unit, files: Files, beside: bytes | None = None) -> Verdict:
+    """Whether the unit is finished. `files` are all its files, `beside` the bytes of `unit.beside`."""
+    if unit.form is None:
+        [seen] = files.values()
+        return _settled("", seen) or Verdict(True, seen.structure.reason if _whole(seen) else _unchanged(seen))
+    for path, seen in sorted(files.items()):
+        waits = _settled(path, seen)
+        if waits is not None:
+            return waits
+    name = unit.path.rpartition("/")[2]
+    objection = _latest(name, beside) if unit.form is DEEPSPEED and beside is not None else None
+    objection = objection or unit.form.objection(name, files)
+    if objection is not None:
+        return objection
+    return Verdict(True, f"all of its {len(files)} files are whole, as {unit.form.name} leaves them")
+
+
+def _whole(seen: Seen) -> bool:
+    return seen.structure.state is State.WHOLE
+
+
+def _unchanged(seen: Seen) -> str:
+    return f"unchanged for {seen.same_s:.0f} s"
+
+
+def _settled(path: str, seen: Seen) -> Verdict | None:
+    """What a single file waits for: None when its writer has left it."""
+    who = f"{path}: " if path else ""
+    if is_temporary(path.rpartition("/")[2]):
+        return Verdict(False, f"{who}a temporary file of its writer is still there")
+    if seen.structure.state is State.TORN:
+        return Verdict(False, who + seen.structure.reason)
+    if seen.held:
+        return Verdict(False, f"{who}a program has it open for writing")
+    closed = seen.held is False
+    if closed and _whole(seen):
+        return None
+    needed = QUIET_S if closed or _whole(seen) else QUIET_BLIND_S
+    if seen.same_s < needed:
+        return Verdict(False, f"{who}unchanged for {seen.same_s:.0f} of {needed:.0f} s")
+    return None
+
+
+def _quiet(files: Files, needed: float, why: str) -> Verdict | None:
+    """Not before nothing in the folder has changed for so long, because of `why`."""
+    same = min(seen.same_s for seen in files.values())
+    return Verdict(False, f"{why}; unchanged for {same:.0f} of {needed:.0f} s") if same < needed else None
+
+
+def _missing(what: str) -> Verdict:
+    return Verdict(False, f"{what} is not there yet")
+
+
+def _older(last: str, part: str) -> Verdict:
+    """What is written last is older than a part: the parts are being written again, or were and it came to no end."""
+    return Verdict(False, f"{last} is older than {part}: it is of an earlier save (if not: touch {last})")
+
+
+def _parsed(seen: Seen) -> object:
     try:
-        parse_header(header[:length], file_bytes=size)
-    except Failed as error:
-        return Verdict(False, f"its size does not fit its header yet ({error.message})")
-    return Verdict(True, "its size is what its header says")
+        return json.loads(seen.text)
+    except ValueError:
+        return None
 
 
-def judge_quiet(first: Look, now: Look) -> Verdict:
-    """Any other file: `first` is the first of the looks that have seen what `now` sees."""
-    if not first.same(now):
-        return Verdict(False, "it is being written")
-    quiet = now.at - first.at
-    if quiet < QUIET_S:
-        return Verdict(False, f"unchanged for {quiet:.0f} of {QUIET_S:.0f} s")
-    return Verdict(True, f"unchanged for {quiet:.0f} s")
+def _trainer(name: str, files: Files) -> Verdict | None:
+    """Hugging Face's Trainer: weights, optimizer, scheduler, `rng_state*.pth` of every process, and last
+    `trainer_state.json`, whose global step is that of the folder's name."""
+    if "trainer_state.json" not in files:
+        return _missing("trainer_state.json")
+    state = _parsed(files["trainer_state.json"])
+    if not isinstance(state, dict):
+        return Verdict(False, "trainer_state.json is not whole yet")
+    step = _STEP.match(name)
+    if step and state.get("global_step") != int(step[1]):
+        return Verdict(False, f"trainer_state.json tells of step {state.get('global_step')}, the folder of {step[1]}")
+    if not any(path.endswith(WEIGHTS) and "rng_state" not in path for path in files):
+        return _missing("a file of weights")
+    ranks = {int(path[10:-4]) for path in files if re.fullmatch(r"rng_state_\d+\.pth", path)}
+    if ranks and ranks != set(range(max(ranks) + 1)):
+        return _missing(f"rng_state_{min(set(range(max(ranks))) - ranks)}.pth")
+    return _parts(name, files)
+
+
+def _accelerate(name: str, files: Files) -> Verdict | None:
+    """Accelerate's `save_state`: `random_states_0.pkl` comes last, but no order is promised: so some quiet too."""
+    return _quiet(files, QUIET_S, "no order is promised by its writer") or _parts(name, files)
+
+
+def _model(name: str, files: Files) -> Verdict | None:
+    """`save_pretrained`: the configuration first, then weights, in parts with an index last; a tokenizer may follow."""
+    if not any(path.endswith(WEIGHTS) for path in files):
+        return _missing("a file of weights")
+    return _parts(name, files) or _quiet(files, QUIET_S, "a tokenizer may follow")
+
+
+def _parts(name: str, files: Files) -> Verdict | None:
+    """Weights in parts: every part that a name counts or an index names is there, and no part is newer than the index:
+    an old index beside new parts looks valid."""
+    for path in files:
+        part = _PART.match(path)
+        if part:
+            stem, _, count, suffix = part.groups()
+            for number in range(1, int(count) + 1):
+                wanted = f"{stem}-{number:05}-of-{count}{suffix}"
+                if wanted not in files:
+                    return _missing(wanted)
+    for path, seen in files.items():
+        if not path.endswith(INDEX):
+            continue
+        index = _parsed(seen)
+        named = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(named, dict):
+            return Verdict(False, f"{path} names no weights")
+        folder = path.rpartition("/")[0]
+        for weights in sorted(set(map(str, named.values()))):
+            inside = f"{folder}/{weights}" if folder else weights
+            if inside not in files:
+                return _missing(f"{weights}, which {path} names,")
+            if files[inside].mtime_ns > seen.mtime_ns:
+                return _older(path, weights)
+    indexed = any((part := _PART.match(path)) and part[4] in (".safetensors", ".bin") for path in files)
+    return _missing("the index of its parts") if indexed and not any(path.endswith(INDEX) for path in files) else None
+
+
+def _dcp(name: str, files: Files) -> Verdict | None:
+    """torch.distributed.checkpoint: parts, and `.metadata` renamed into place last; saving again under the same name
+    rewrites the parts below the old `.metadata`."""
+    for path, seen in files.items():
+        folder, _, file = path.rpartition("/")
+        if not file.endswith(".distcp"):
+            continue
+        metadata = files.get(f"{folder}/{METADATA}" if folder else METADATA)
+        if metadata is None:
+            return _missing(f"{folder}/{METADATA}" if folder else METADATA)
+        if metadata.mtime_ns < seen.mtime_ns:
+            return _older(METADATA, file)
+    return None
+
+
+def _deepspeed(name: str, files: Files) -> Verdict | None:
+    """DeepSpeed: one file a rank, all of which must be there; `latest` beside the folder tells its name early."""
+    ranks: dict[tuple[str, str], set[int]] = {}
+    for path in files:
+        found = _RANK.match(path)
+        if found:
+            ranks.setdefault((found[1], found[3]), set()).add(int(found[2]))
+    for (before, after), seen in ranks.items():
+        if seen != set(range(max(seen) + 1)):
+            gap = min(set(range(max(seen))) - seen)
+            return _missing(f"{before}_rank_{gap}_{after}")
+    return _quiet(files, QUIET_S, "other ranks may still write")
+
+
+def _latest(name: str, latest: bytes) -> Verdict | None:
+    """The tag in `latest` is this one, or a later step's: the barrier after this one was passed."""
+    told, own = _TAG.match(latest.decode("utf-8", "replace").strip()), _TAG.match(name)
+    if told and own and int(told[1]) < int(own[1]):
+        return Verdict(False, f"`latest` still names {told[0]}")
+    return None
+
+
+def _orbax(name: str, files: Files) -> Verdict | None:
+    """Orbax renames the finished folder into place; on object stores it leaves `commit_success.txt`."""
+    for path in files:
+        if any(infix in path for infix in TEMPORARY_INFIX):
+            return Verdict(False, f"{path.split('/', maxsplit=1)[0]} has not its final name yet")
+    return None
+
+
+DEEPSPEED = Form(
+    "DeepSpeed",
+    lambda name, files, folders: bool(_TAG.match(name)) and any(f.endswith("_states.pt") for f in files),
+    _deepspeed,
+)
+FORMS: tuple[Form, ...] = (
+    Form("Accelerate", lambda name, files, folders: "random_states_0.pkl" in files, _accelerate),
+    Form(
+        "the Trainer",
+        lambda name, files, folders: bool(_STEP.match(name) and (files or folders)) or "trainer_state.json" in files,
+        _trainer,
+    ),
+    Form("Orbax", lambda name, files, folders: any(marker in files for marker in ORBAX), _orbax),
+    DEEPSPEED,
+    Form(
+        "torch.distributed.checkpoint",
+        lambda name, files, folders: METADATA in files or any(f.endswith(".distcp") for f in files),
+        _dcp,
+    ),
+    Form(
+        "save_pretrained",
+        lambda name, files, folders: (
+            any(f.endswith(INDEX) or _PART.match(f) for f in files)
+            or ("config.json" in files and any(f.endswith(WEIGHTS) for f in files))
+            or ("adapter_config.json" in files)
+        ),
+        _model,
+        complete=False,
+    ),
+)
+"""The formats that are folders, the outermost first: a Trainer's folder may hold DeepSpeed's, Accelerate's DCP's, and
+both may be called ``checkpoint-N``."""

@@ -1,46 +1,72 @@
-"""The watcher: finished checkpoints that appear in a folder are stored by themselves. A plain first one.
+"""The watcher: checkpoints that are finished in a folder are stored by themselves, the newest first.
 
-Every few seconds the folder is looked through; each file is judged by `finished`, and a finished one that has not been
-stored as it is now is handed to `keep`. What fails is tried again with growing pauses and never holds up the others.
+Every ten seconds, and whenever the system tells of a change, the folder is looked through; what is found makes units
+(`finished.units`), and each that is not stored as it is now is judged. Only the looks decide: an event merely wakes the
+watcher, so one that is lost costs some seconds. One that fails is tried again with growing pauses and holds up nobody.
+Nothing in the folder is ever changed.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from roost.checkpoints.finished import (
-    HEADER_BYTES_MAX,
-    Look,
-    Verdict,
-    is_ignored,
-    judge_quiet,
-    judge_safetensors,
-)
-from roost.codec.safetensors import LENGTH_BYTES, header_length
-from roost.core.errors import RoostError
+from roost.checkpoints.finished import Seen, Unit, Verdict, judge, units
+from roost.checkpoints.holding import Changed
+from roost.checkpoints.looking import examine, find
+from roost.checkpoints.structure import Structure
+from roost.checkpoints.watch_memory import WatchMemory
+from roost.core.errors import NotFound, RoostError, Unreachable
 from roost.core.runtime import Runtime
-from roost.disk.port import Disk, FileInfo, FileKind
+from roost.disk.holders import Holders
+from roost.disk.port import Disk, FileInfo
+from roost.observe.log import get_logger
 
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 10.0
+LOOK_APART_S = 1.0
+"""Between two looks, however many events come."""
 RETRY_FIRST_S = 10.0
 RETRY_MAX_S = 600.0
-FILES_MAX = 100_000
+RETRY_UNREACHED_S = 30.0
+"""While the cluster is away: it may be back at any time, and then everything that waits is stored at once."""
 
 Keep = Callable[[str], Awaitable[None]]
-"""Stores the file at this path below the watched folder; raises RoostError when that failed."""
+"""Stores the file or folder at this path below the watched folder; raises RoostError when that failed."""
+Events = Callable[[], AsyncIterator[object]]
+"""Yields whenever something below the folder changed, until it cannot tell any more."""
+
+
+def nobody_tells() -> Holders | None:
+    """On a system that does not tell who holds a file."""
+    return None
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What is known of one file. `stored` is the look at which it was last stored."""
+class _File:
+    """A file as it has been since `since`, and what it says of itself."""
 
-    first: Look
-    reason: str = ""
-    stored: Look | None = None
-    failures: int = 0
-    not_before: float = 0.0
+    info: FileInfo
+    since: float
+    examined: tuple[Structure, bytes] | None = None
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        return self.info.device, self.info.inode, self.info.size, self.info.mtime_ns
 
 
 @dataclass(slots=True)
+class _Trouble:
+    """A unit that could not be stored as it was at `stamp`."""
+
+    stamp: str
+    reason: str
+    failures: int
+    not_before: float
+
+
+@dataclass
 class Watcher:
     """Watches the folder that `disk` is the root of."""
 
@@ -49,106 +75,199 @@ class Watcher:
     keep: Keep
     changed: Callable[[], None] = field(default=lambda: None)
     """Called when `pending` may have changed."""
-    _seen: dict[str, _Seen] = field(default_factory=dict)
+    holders: Callable[[], Holders | None] = nobody_tells
+    events: Events | None = None
+    memory: WatchMemory | None = None
+    _files: dict[str, _File] = field(default_factory=dict)
+    _stored: dict[str, str] = field(default_factory=dict)
+    _troubles: dict[str, _Trouble] = field(default_factory=dict)
+    _waiting: dict[str, str] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def pending(self) -> list[tuple[str, str]]:
-        """(path, what it waits for) of all files that are not stored as they are now, by path."""
-        return [(path, seen.reason) for path, seen in sorted(self._seen.items()) if seen.stored is None]
+        """(path, what it waits for) of all that is not stored as it is now, by path; the empty path is the folder."""
+        return sorted(self._waiting.items())
 
     async def run(self) -> None:
-        """Look again every 2 s, for ever."""
-        while True:
-            await self.look()
-            await self.runtime.sleep(LOOK_EVERY_S)
+        """Look again and again, for ever."""
+        if self.memory is not None:
+            self._stored = await self.runtime.in_thread(self.memory.load)
+        async with asyncio.TaskGroup() as group:
+            if self.events is not None:
+                group.create_task(self._listen(self.events))
+            while True:
+                self._wake.clear()
+                if not await self.look():
+                    await self._pause()
 
-    async def look(self) -> None:
-        """One look through the folder; stores what is finished, the newest first."""
-        before = self.pending
+    async def _listen(self, events: Events) -> None:
         try:
-            found = await self.runtime.in_thread(self._find)
-        except RoostError as error:
-            self._seen.setdefault("", _Seen(Look(0, 0, 0, 0))).reason = error.message
-            self.changed()
+            async for _ in events():
+                self._wake.set()
+        except (OSError, RoostError) as error:
+            get_logger(__name__).warning("no events of a watched folder: it is looked through instead", why=str(error))
+
+    async def _pause(self) -> None:
+        await self.runtime.sleep(LOOK_APART_S)
+        try:
+            async with self.runtime.timeout(LOOK_EVERY_S - LOOK_APART_S):
+                await self._wake.wait()
+        except TimeoutError:
             return
-        self._seen = {path: self._seen[path] for path in found if path in self._seen}
-        ready: list[tuple[int, str, Look]] = []
+
+    async def look(self) -> bool:
+        """One look through the folder; stores the newest of what is finished. Whether there may be more to store."""
+        try:
+            found = await self.runtime.in_thread(find, self.disk)
+        except RoostError as error:
+            self._wait_for({**self._waiting, "": error.message})
+            return False
+        self._note(found)
+        ready = await self._judge_all(await self.runtime.in_thread(units, list(found)))
+        if ready:
+            await self._store(max(ready, key=lambda one: (one.mtime_ns, one.path)))
+        return len(ready) > 1
+
+    def _note(self, found: dict[str, FileInfo]) -> None:
+        now = self.runtime.now()
+        files: dict[str, _File] = {}
         for path, info in found.items():
-            now = Look(self.runtime.now(), info.size, info.mtime_ns, info.inode)
-            seen = self._seen.setdefault(path, _Seen(now))
-            if not seen.first.same(now):
-                self._seen[path] = seen = _Seen(now)
-            if seen.stored is not None or now.at < seen.not_before:
+            known, fresh = self._files.get(path), _File(info, now)
+            files[path] = known if known is not None and known.stamp == fresh.stamp else fresh
+        self._files = files
+
+    async def _judge_all(self, found: list[Unit]) -> "list[_Ready]":
+        """The finished units that are to be stored now; notes what the others wait for."""
+        inside = _inside(found, self._files)
+        stamps = {path: _stamp(files) for path, files in inside.items()}
+        self._stored = {path: stamp for path, stamp in self._stored.items() if path in stamps}
+        self._troubles = {path: t for path, t in self._troubles.items() if stamps.get(path) == t.stamp}
+        todo = [unit for unit in found if self._stored.get(unit.path) != stamps[unit.path]]
+        holders = await self.runtime.in_thread(self.holders) if todo else None
+        waiting: dict[str, str] = {}
+        ready: list[_Ready] = []
+        for unit in todo:
+            path, files = unit.path, inside[unit.path]
+            trouble = self._troubles.get(path)
+            if trouble is not None and self.runtime.now() < trouble.not_before:
+                waiting[path] = trouble.reason
                 continue
-            verdict = await self.runtime.in_thread(self._judge, path, seen.first, now)
+            verdict = await self.runtime.in_thread(self._judge, unit, files, holders)
+            waiting[path] = "it is finished, and stored next" if verdict.finished else verdict.reason
             if verdict.finished:
-                ready.append((info.mtime_ns, path, now))
-            seen.reason = verdict.reason if not verdict.finished else "it is being stored"
-        if self.pending != before:
-            self.changed()
-        for _, path, now in sorted(ready, reverse=True):
-            await self._store(path, now)
+                newest = max(file.info.mtime_ns for file in files.values())
+                ready.append(_Ready(newest, path, stamps[path], files))
+        self._wait_for(waiting)
+        return ready
 
-    def _find(self) -> dict[str, FileInfo]:
-        found: dict[str, FileInfo] = {}
-        todo = [""]
-        while todo:
-            directory = todo.pop()
+    def _judge(self, unit: Unit, files: dict[str, _File], holders: Holders | None) -> Verdict:
+        now = self.runtime.now()
+        seen: dict[str, Seen] = {}
+        for inside, file in files.items():
+            path = "/".join(part for part in (unit.path, inside) if part)
             try:
-                listed = self.disk.list(directory)
-            except RoostError:
-                if not directory:
-                    raise
-                continue  # gone again, or not ours to read: no reason to miss the others
-            for name, kind in listed:
-                path = f"{directory}/{name}" if directory else name
-                if is_ignored(name):
-                    continue
-                if kind is FileKind.DIRECTORY:
-                    todo.append(path)
-                elif kind is FileKind.FILE and len(found) < FILES_MAX:
-                    try:
-                        found[path] = self.disk.info(path)
-                    except RoostError:
-                        continue  # gone again
-        return found
+                if file.examined is None:
+                    file.examined = examine(self.disk, path)
+            except RoostError as error:
+                return Verdict(False, error.message)
+            structure, text = file.examined
+            held = holders.holds(file.info) if holders is not None else None
+            seen[inside] = Seen(file.info.size, file.info.mtime_ns, now - file.since, held, structure, text)
+        beside = None
+        if unit.beside is not None:
+            try:
+                beside = examine(self.disk, unit.beside)[1]
+            except RoostError as error:
+                return Verdict(False, error.message)
+        return judge(unit, seen, beside)
 
-    def _judge(self, path: str, first: Look, now: Look) -> Verdict:
-        if not path.endswith(".safetensors"):
-            return judge_quiet(first, now)
+    def _wait_for(self, waiting: dict[str, str]) -> None:
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self.changed()
+
+    def _is_still(self, unit: str, files: dict[str, _File], stamp: str) -> bool:
+        """Whether no file of the unit has changed since the look that it was judged by."""
+        again = {
+            inside: _File(self.disk.info("/".join(part for part in (unit, inside) if part)), file.since)
+            for inside, file in files.items()
+        }
+        return _stamp(again) == stamp
+
+    async def _store(self, ready: "_Ready") -> None:
+        path = ready.path
+        self._wait_for({**self._waiting, path: "it is being stored"})
         try:
-            return judge_safetensors(self._header(path), now.size)
-        except RoostError as error:
-            return Verdict(False, error.message)
-
-    def _header(self, path: str) -> bytes:
-        file = self.disk.open_read(path)
-        try:
-            first = bytearray(LENGTH_BYTES)
-            if file.pread(memoryview(first), 0) < LENGTH_BYTES:
-                return b""
-            length = min(header_length(bytes(first)) or 0, HEADER_BYTES_MAX, file.info().size)
-            header = bytearray(length)
-            return bytes(header[: file.pread(memoryview(header), 0)])
-        finally:
-            file.close()
-
-    async def _is_still(self, path: str, now: Look) -> bool:
-        info = await self.runtime.in_thread(self.disk.info, path)
-        return now.same(Look(now.at, info.size, info.mtime_ns, info.inode))
-
-    async def _store(self, path: str, now: Look) -> None:
-        seen = self._seen[path]
-        self.changed()
-        try:
-            if not await self._is_still(path, now):
-                return  # the others took their time: the next look judges it anew
+            if not await self.runtime.in_thread(self._is_still, path, ready.files, ready.stamp):
+                return
             await self.keep(path)
+        except (Changed, NotFound) as error:  # its writer, or a rotation, was there first: the next look judges anew
+            self._wait_for({**self._waiting, path: error.message})
         except RoostError as error:
-            seen.failures += 1
-            pause = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** (seen.failures - 1))
-            seen.not_before = self.runtime.now() + pause
-            seen.reason = f"{error.message}; tried again in {pause:.0f} s"
+            self._fail(ready, error)
         else:
-            seen.stored = now
-        self.changed()
+            self._troubles.pop(path, None)
+            self._stored[path] = ready.stamp
+            self._wait_for({other: reason for other, reason in self._waiting.items() if other != path})
+            if self.memory is not None:
+                with contextlib.suppress(RoostError):  # then a new start stores it again, and finds it unchanged
+                    await self.runtime.in_thread(self.memory.save, dict(self._stored))
+
+    def _fail(self, ready: "_Ready", error: RoostError) -> None:
+        known = self._troubles.get(ready.path)
+        failures = known.failures + 1 if known is not None else 1
+        longest = RETRY_UNREACHED_S if isinstance(error, Unreachable) else RETRY_MAX_S
+        pause = min(longest, RETRY_FIRST_S * 2 ** min(failures - 1, 10))
+        reason = f"{error.message}; tried again in {pause:.0f} s"
+        self._troubles[ready.path] = _Trouble(ready.stamp, reason, failures, self.runtime.now() + pause)
+        self._wait_for({**self._waiting, ready.path: reason})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A finished unit: when its newest file was written, and its files and their stamp when it was judged."""
+
+    mtime_ns: int
+    path: str
+    stamp: str
+    files: dict[str, _File]
+
+
+def _inside(found: list[Unit], files: dict[str, _File]) -> dict[str, dict[str, _File]]:
+    """By unit its files, by their paths inside it."""
+    inside: dict[str, dict[str, _File]] = {unit.path: {} for unit in found}
+    alone = {unit.path for unit in found if unit.form is None}
+    folders = {unit.path for unit in found if unit.form is not None}
+    for path, file in files.items():
+        if path in alone:
+            inside[path][""] = file
+            continue
+        above = path
+        while above:
+            above = above.rpartition("/")[0]
+            if above in folders:
+                inside[above][path[len(above) + 1 :] if above else path] = file
+                break
+    return inside
+
+
+def _stamp(files: dict[str, _File]) -> str:
+    """Tells whether any of the files is another, or other, than it was."""
+    digest = hashlib.sha256()
+    for inside, file in sorted(files.items()):
+        digest.update(
+            f"{inside}\0{file.info.inode} {file.info.size} {file.info.mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()
+
+
+async def changes(path: Path) -> AsyncIterator[object]:
+    """Yields whenever the system tells of a change below `path`. OSError when it cannot: too many watches, or a file
+    system that tells nothing."""
+    import watchfiles
+
+    async for some in watchfiles.awatch(
+        path, watch_filter=None, debounce=500, recursive=True, ignore_permission_denied=True
+    ):
+        yield some

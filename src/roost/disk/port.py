@@ -34,7 +34,7 @@ class FileKind(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """What stat tells. `mode` is the permission bits (0o7777); times are nanoseconds since 1970; `inode` and `device`
-    together identify the file whatever its name."""
+    together identify the file whatever its name; `user` is the number of its owner."""
 
     kind: FileKind
     size: int
@@ -43,6 +43,7 @@ class FileInfo:
     ctime_ns: int
     inode: int
     device: int
+    user: int = 0
 
 
 @dataclass(frozen=True, slots=True)

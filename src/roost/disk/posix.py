@@ -385,4 +385,5 @@ def _info_of(found: os.stat_result) -> FileInfo:
         ctime_ns=found.st_ctime_ns,
         inode=found.st_ino,
         device=found.st_dev,
+        user=found.st_uid,
     )

@@ -98,7 +98,7 @@ class _Coordinator:
             machine=identity.machine,
             name=(platform.node() or "node").partition(".")[0],
         )
-        self._watching = Watching(runtime, settings, say, self._tell_state)
+        self._watching = Watching(runtime, home, settings, say, self._tell_state)
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
         self._untold = False

@@ -1,27 +1,56 @@
-"""The folders that a coordinator watches: what is finished in them is stored by itself."""
+"""The folders that are watched: what is finished in them is stored by itself, by a coordinator or by `roost watch`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import hashlib
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from roost.checkpoints.watcher import Watcher
+from roost.checkpoints.watch_memory import WatchMemory
+from roost.checkpoints.watcher import Watcher, changes
 from roost.client.cluster import AsyncCluster
 from roost.client.session import Session
+from roost.core.errors import RoostError
 from roost.core.runtime import Runtime
+from roost.disk import holders
+from roost.disk.durable import make_directory_durably
 from roost.disk.posix import PosixDisk
-from roost.node.events import Event, Say
+from roost.node.events import Event, Say, until_signalled
+from roost.settings.paths import Home
 from roost.settings.schema import Settings, WatchFolder
 
 TELL_EVERY_S = 1.0
 
 
-class Watching:
-    """Watches folders while its tasks run. `say` hears of what is stored; `tell` is called, at most once a second, when
-    what is pending has changed."""
+async def watch_alone(home: Home, settings: Settings, folders: Sequence[WatchFolder], say: Say) -> None:
+    """Watch `folders` until SIGINT or SIGTERM; needs no coordinator. NotAdmitted in a home without an identity."""
+    async with await AsyncCluster.open(home, settings) as cluster:
+        watching = Watching(cluster.session.runtime, home, settings, say, _tell_nobody)
 
-    def __init__(self, runtime: Runtime, settings: Settings, say: Say, tell: Callable[[], Awaitable[None]]) -> None:
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as group:
+                for folder in folders:
+                    group.create_task(watching.run(cluster.session, folder))
+
+        await until_signalled(all_of_them())
+        say(Event("stopping", "nothing is watched any more"))
+
+
+async def _tell_nobody() -> None:
+    """Nobody asks what waits: it is said as it comes."""
+
+
+class Watching:
+    """Watches folders while its tasks run. `say` hears of what is stored and of what fails; `tell` is called, at most
+    once a second, when what is pending has changed."""
+
+    def __init__(
+        self, runtime: Runtime, home: Home, settings: Settings, say: Say, tell: Callable[[], Awaitable[None]]
+    ) -> None:
         self._runtime = runtime
+        self._home = home
         self._settings = settings
         self._say = say
         self._tell = tell
@@ -35,22 +64,26 @@ class Watching:
         """Make the folder if it is not there, and watch it until cancelled."""
         path = Path(folder.path)
         await self._runtime.in_thread(partial(path.mkdir, parents=True, exist_ok=True))
-        cluster = AsyncCluster(session, self._settings)
-
-        async def keep(inside: str) -> None:
-            name = inside.removesuffix(".safetensors")
-            result = await cluster.store(path / inside, name=f"{folder.name}{name}")
-            if not result.unchanged:
-                text = f"stored {result.name}@{result.version}, {result.copies} copies"
-                self._say(Event("stored", text, {"name": result.name, "version": result.version}))
-
+        keeper = _Keeper(AsyncCluster(session, self._settings), folder, self._say)
         changed = asyncio.Event()
-        watcher = Watcher(self._runtime, PosixDisk(path), keep, changed.set)
+        watcher = Watcher(
+            self._runtime, PosixDisk(path), keeper.keep, changed.set, holders=holders.look,
+            events=partial(changes, path), memory=await self._runtime.in_thread(self._memory, path),
+        )  # fmt: skip
         self._watched.append((folder, watcher))
         self._say(Event("watched", f"watching {path}", {"path": str(path)}))
         async with asyncio.TaskGroup() as group:
             group.create_task(watcher.run())
             group.create_task(self._tell_changes(changed))
+
+    def _memory(self, path: Path) -> WatchMemory:
+        disk = PosixDisk(self._home.root)
+        folder = self._home.relative(self._home.watched)
+        with contextlib.suppress(RoostError):  # a disk that takes nothing: all is looked at again after a start
+            if not disk.exists(folder):
+                make_directory_durably(disk, folder)
+        name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
+        return WatchMemory(disk, f"{folder}/{name}.json")
 
     async def _tell_changes(self, changed: asyncio.Event) -> None:
         while True:
@@ -58,3 +91,36 @@ class Watching:
             await changed.wait()
             changed.clear()
             await self._runtime.sleep(TELL_EVERY_S)
+
+
+class _Keeper:
+    """Stores what is finished in one folder, and says so; of what fails it says each new reason once."""
+
+    def __init__(self, cluster: AsyncCluster, folder: WatchFolder, say: Say) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        self._say = say
+        self._said: dict[str, str] = {}
+
+    def name_of(self, inside: str) -> str:
+        """The checkpoint's name: the folder's prefix and the path inside it; the folder itself is called as it is."""
+        own = inside.removesuffix(".safetensors")
+        if not inside and not self._folder.name:
+            own = Path(self._folder.path).name
+        return "/".join(part for part in (self._folder.name, own) if part)
+
+    async def keep(self, inside: str) -> None:
+        name = self.name_of(inside)
+        try:
+            result = await self._cluster.store(Path(self._folder.path) / inside, name=name)
+        except RoostError as error:
+            if self._said.get(name) != error.message:
+                self._said[name] = error.message
+                text = f"{name} is not stored: {error.message}"
+                self._say(Event("warning", text, {"name": name, "code": error.code}))
+            raise
+        self._said.pop(name, None)
+        if not result.unchanged:
+            text = f"stored {result.name}@{result.version}, {result.copies} copies"
+            data: dict[str, object] = {"name": result.name, "version": result.version, "degraded": result.degraded}
+            self._say(Event("stored", text, data))

@@ -83,6 +83,11 @@ class Home:
         return self.root / "run.json"
 
     @property
+    def watched(self) -> Path:
+        """What of each watched folder was stored already; may be deleted at any time."""
+        return self.root / "watched"
+
+    @property
     def nodes(self) -> Path:
         """The homes of the local nodes."""
         return self.root / "nodes"

@@ -71,6 +71,7 @@ COMMANDS: Mapping[str, Command | Family] = {
     ),
     "recover": Command("become able to admit machines, with the recovery code", "recover", "recover"),
     "store": Command("store a checkpoint: a file or a folder", "store", "store"),
+    "watch": Command("store what is finished in a folder, by itself", "watch", "watch"),
     "gather": Command("bring a checkpoint back, verified", "gather", "gather"),
     "ls": Command("what is stored", "ls", "ls"),
     "show": Command("one checkpoint: its files, and where each copy is", "show", "show"),
