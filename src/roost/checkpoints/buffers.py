@@ -14,9 +14,9 @@ from roost.checkpoints.delivery import Pieces
 from roost.codec.planes import RAW, Encoded, Scratch
 
 WINDOWS = 3
-ENCODERS = 3
+ENCODERS = 4
 SMALL_BYTES_MAX = 2 * 1024 * 1024
-SMALL_BYTES_AT_ONCE = 8 * 1024 * 1024
+SMALL_BYTES_AT_ONCE = 4 * 1024 * 1024
 SMALL_AT_ONCE = 16
 
 

@@ -1,6 +1,6 @@
 """Store: a file or folder is read once, cut, encoded, put on the nodes, and committed.
 
-Three stages overlap: one thread reads and hashes the files, up to three chunks are hashed, looked up and encoded in
+Three stages overlap: one thread reads and hashes the files, up to four chunks are hashed, looked up and encoded in
 threads, and what is new is on its way to the nodes, each bounded by the buffers it needs (`buffers`). Chunks whose
 plain bytes an earlier version holds are neither encoded nor sent.
 """
