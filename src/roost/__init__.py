@@ -1,3 +1,18 @@
 """Roost keeps ML checkpoints safe on the machines you already own."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost.client.program import Cluster, connect
+
 __version__ = "0.1.0"
+__all__ = ["Cluster", "__version__", "connect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Programs find the front door here; a node, which has no use for it, does not load it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from roost.client import program
+
+    return getattr(program, name)

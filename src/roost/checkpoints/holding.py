@@ -23,13 +23,13 @@ class Holding:
 
     def __init__(self, disk: Disk, scan: Scan) -> None:
         self._disk = disk
-        self._scan = scan
+        self.scan = scan
         self._held: dict[str, ReadFile] = {}
 
     def open_all(self) -> None:
         """Open the first `HELD_MAX` files. `Changed` when one is no longer what the scan saw; NotFound when it is gone;
         what opening raises."""
-        files = [found for found in self._scan.found if found.info.kind is FileKind.FILE]
+        files = [found for found in self.scan.found if found.info.kind is FileKind.FILE]
         for found in files[:HELD_MAX]:
             self._held[found.path] = self._open(found)
 

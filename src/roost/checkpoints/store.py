@@ -74,33 +74,41 @@ class _Made:
 async def store(
     peers: Peers, catalogue: Catalogue, disk: Disk, scan: Scan, request: StoreRequest, progress: Progress
 ) -> Receipt:
-    """Store what `scan` found on `disk` and return the receipt once the commit proved it.
+    """Open all that `scan` found on `disk`, and store it: see `store_held`. `Changed` or NotFound when a file was
+    written or removed since."""
+    holding = Holding(disk, scan)
+    try:
+        await peers.runtime.in_thread(holding.open_all)
+        return await store_held(peers, catalogue, holding, request, progress)
+    finally:
+        holding.close()
+
+
+async def store_held(
+    peers: Peers, catalogue: Catalogue, holding: Holding, request: StoreRequest, progress: Progress
+) -> Receipt:
+    """Store the files that are open already, and return the receipt once the commit proved it.
 
     `degraded` in the receipt says that fewer copies could be made than asked (at least one of everything is durable).
     Raises Unreachable when no copy could be committed, NoSpace, which tells how much is missing, when that is because
     the nodes are full, `Changed` when a file was written meanwhile. Nothing is listed before all its bytes are durable;
     when nodes die between the votes of one commit, a version may be listed although this raises.
     """
-    holding = Holding(disk, scan)
-    try:
-        await peers.runtime.in_thread(holding.open_all)
-        survey = await peers.survey(enough=request.redundancy)
-        survey.require_any()
-        return await _Storing(peers, catalogue, holding, scan, request, progress, survey).run()
-    finally:
-        holding.close()
+    survey = await peers.survey(enough=request.redundancy)
+    survey.require_any()
+    return await _Storing(peers, catalogue, holding, request, progress, survey).run()
 
 
 class _Storing:
     """One store under way."""
 
     def __init__(
-        self, peers: Peers, catalogue: Catalogue, holding: Holding, scan: Scan, request: StoreRequest,
-        progress: Progress, survey: Survey,
+        self, peers: Peers, catalogue: Catalogue, holding: Holding, request: StoreRequest, progress: Progress,
+        survey: Survey,
     ) -> None:  # fmt: skip
         self._peers = peers
         self._catalogue = catalogue
-        self._scan = scan
+        self._scan = scan = holding.scan
         self._request = request
         self._progress = progress
         self._survey = survey

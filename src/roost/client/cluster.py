@@ -5,9 +5,7 @@ a command waits for those that it runs and for no others.
 """
 
 import asyncio
-import contextlib
 import os
-import platform
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -38,9 +36,9 @@ from roost.client.results import (
 )
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
-from roost.core.checkpoint import Redundancy, health_of
-from roost.core.errors import DiskFault, NotFound, UsageError
-from roost.core.ids import CheckpointName, NodeId, parse_checkpoint_name, split_reference
+from roost.core.checkpoint import Redundancy
+from roost.core.errors import UsageError
+from roost.core.ids import NodeId, split_reference
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
 from roost.security.identity import Identity
@@ -49,6 +47,7 @@ from roost.settings.schema import Settings
 
 if TYPE_CHECKING:
     from roost.checkpoints.health import Findings
+    from roost.client.storing import Held
 
 TWO = Redundancy.parse("2")
 
@@ -101,44 +100,25 @@ class AsyncCluster:
         self, path: Path, *, name: str | None = None, follow: bool = False, redundancy: str | None = None,
         progress: Progress | None = None,
     ) -> StoreResult:  # fmt: skip
-        """Store a file or folder; what the result says is durable. See `roost.checkpoints.store.store` for errors;
+        """Store a file or folder; what the result says is durable. See `roost.checkpoints.store.store_held` for errors;
         NotFound when there is no such path."""
-        from roost.checkpoints.scan import scan
-        from roost.checkpoints.store import StoreRequest, store
+        from roost.client.storing import hold
 
-        runtime = self.session.runtime
-        begun = runtime.now()
         progress = progress or Progress()
-        where, disk, inside = await runtime.in_thread(_source, path)
-        request = StoreRequest(
-            name=parse_checkpoint_name(name) if name is not None else default_name(where),
-            source=f"{platform.node()}:{where}".encode(errors="backslashreplace").decode(),
-            redundancy=Redundancy.parse(redundancy) if redundancy is not None else self._settings.redundancy,
-            chunk_max=self._settings.chunk_size,
-            compress=self._settings.compression == "auto",
-            defaulted=name is None,
-        )
         progress.enter("looking at the files")
-        found = await runtime.in_thread(lambda: scan(disk, inside, follow=follow))
-        receipt = await store(self.session.peers, self.session.catalogue, disk, found, request, progress)
-        await self._note_copies(receipt.name, receipt.version, receipt.copies)
-        view = self.session.membership.view
-        names = tuple(m.name for m in view.storage if m.node_id in receipt.nodes)
-        return StoreResult(
-            name=receipt.name, version=receipt.version, unchanged=receipt.unchanged, bytes=receipt.bytes,
-            bytes_sent=receipt.bytes_sent, chunks=receipt.chunks, chunks_new=receipt.chunks_new,
-            copies=receipt.copies, degraded=receipt.degraded, nodes=names, seconds=runtime.now() - begun,
-            single_machine=receipt.single_machine, notes=receipt.notes,
-        )  # fmt: skip
+        held = await self.session.runtime.in_thread(lambda: hold(path, name=name, follow=follow))
+        try:
+            return await self.store_held(held, redundancy=redundancy, progress=progress)
+        finally:
+            held.close()
 
-    async def _note_copies(self, name: CheckpointName, version: str, copies: int) -> None:
-        """Remember the health that a receipt with so many copies means."""
-        now = int(self.session.runtime.wall())
-        catalogue = self.session.catalogue
-        with contextlib.suppress(NotFound, DiskFault):  # removed by another meanwhile, or only our own cache fails
-            listed = await catalogue.find(name, version)
-            health = health_of(copies, Redundancy.parse(listed.redundancy))
-            await catalogue.note_health(listed.manifest, health, at=now, verified_at=None)
+    async def store_held(
+        self, held: "Held", *, redundancy: str | None = None, progress: Progress | None = None
+    ) -> StoreResult:
+        """Store what `roost.client.storing.hold` has opened, whatever became of its names; it stays open."""
+        from roost.client.storing import store_held
+
+        return await store_held(self.session, self._settings, held, redundancy, progress or Progress())
 
     async def gather(
         self, reference: str, *, to: Path | None = None, only: str | None = None, force: bool = False,
@@ -264,6 +244,7 @@ class AsyncCluster:
         """Bring the removed version ``NAME@VERSION`` back, as a new version of the same content; see
         `roost.checkpoints.undelete.undelete` for errors."""
         from roost.checkpoints.undelete import undelete
+        from roost.client.storing import note_copies
 
         begun = self.session.runtime.now()
         name, version = split_reference(reference)
@@ -274,7 +255,7 @@ class AsyncCluster:
         manifest = await catalogue.manifest(listed.manifest)
         done = await undelete(peers, catalogue, survey, listed, manifest, progress or Progress(), dry_run=dry_run)
         if not dry_run:
-            await self._note_copies(done.name, done.version, done.copies)
+            await note_copies(self.session, done.name, done.version, done.copies)
         return UndeleteResult(
             name=done.name, removed=done.removed, version=done.version, unchanged=done.unchanged, bytes=done.bytes,
             copies=done.copies, degraded=done.degraded, nodes=tuple(survey.name(node) for node in done.nodes),
@@ -330,21 +311,6 @@ class AsyncCluster:
         rows = await node_rows(self.session)
         coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
         return status_of(self._settings, self.session, rows, listing, coordinator)
-
-
-def default_name(where: Path) -> CheckpointName:
-    """The name of a checkpoint stored without one: ``parent/filename`` without ``.safetensors``, or ``parent/dir``."""
-    own = where.name.removesuffix(".safetensors") if not where.is_dir() else where.name
-    parent = where.parent.name
-    return parse_checkpoint_name(f"{parent}/{own}" if parent else own)
-
-
-def _source(path: Path) -> tuple[Path, PosixDisk, str]:
-    """The absolute path, the disk that it is on, and its name there; NotFound when there is no such path."""
-    where = Path(os.path.abspath(path))
-    if not os.path.lexists(where):
-        raise NotFound(f"there is no {path}", hint="give the path of a checkpoint file or folder")
-    return (where, PosixDisk(where), "") if where.is_dir() else (where, PosixDisk(where.parent), where.name)
 
 
 def _destination(to: Path) -> Path:

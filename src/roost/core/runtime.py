@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -122,6 +123,71 @@ def _to_its_end(work: Callable[[], Coroutine[object, object, T]]) -> T:
         _carried.here = False
         coroutine.close()
     raise RuntimeError(f"{coroutine} waits for what only a loop has")
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for programs that have none, or one of their own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a program that ends without closing must not hang here.
+        self._thread = threading.Thread(target=self._serve, name="roost loop", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def start(self, work: Coroutine[object, object, T]) -> "concurrent.futures.Future[T]":
+        """Let `work` run there; what is returned tells how it ended."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """Run `work` there to its end and return what it returns. An interrupt here, such as Ctrl-C, cancels it, and is
+        raised when it has ended."""
+        ended = threading.Event()
+        begun: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            begun.append(self._loop.create_task(work))
+            begun[0].add_done_callback(lambda _: ended.set())
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                work.close()
+                ended.set()
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+            ended.wait()
+        except BaseException:  # also between the two
+            self._loop.call_soon_threadsafe(cancel)
+            ended.wait()
+            raise
+        return begun[0].result()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still takes work."""
+        return not self._loop.is_closed()
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread. Idempotent."""
+        if not self.is_open:
+            return
+        self.run(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class _Pool:

@@ -10,8 +10,9 @@ import pytest
 import checkpoint_kits
 from checkpoint_kits import KIB, Kit, make_kit, member, noise
 from roost.checkpoints.progress import Progress
-from roost.client.cluster import AsyncCluster, default_name
+from roost.client.cluster import AsyncCluster
 from roost.client.session import Session
+from roost.client.storing import default_name
 from roost.cluster.membership import Membership
 from roost.cluster.remembered import Remembered
 from roost.core.errors import DiskFault, Failed, NotFound, UsageError
