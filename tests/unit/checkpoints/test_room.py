@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from checkpoint_kits import CHUNK_MAX, KIB, UNIT, Kit, member, noise, simulate, text
+from roost.checkpoints.buffers import SMALL_AT_ONCE
 from roost.checkpoints.room import Shortage
 from roost.core.cluster import View
 from roost.core.errors import DiskFault, NoSpace, Unreachable
@@ -34,7 +35,9 @@ def test_what_is_missing_is_told_and_is_about_right() -> None:
         free = sum(max(0, node.store._disk.space().free - node.store._reserve_bytes) for node in kit.nodes.values())
         put = sum(node.store.bytes_used for node in kit.nodes.values()) - 2 * UNIT
         assert error.bytes_missing is not None
-        assert abs(error.bytes_missing - (2 * 20 * CHUNK_MAX - put - free)) <= 2 * CHUNK_MAX
+        over = error.bytes_missing - (2 * 20 * CHUNK_MAX - put - free)
+        # What was under way may have arrived, and is not known to have.
+        assert -2 * CHUNK_MAX <= over <= SMALL_AT_ONCE * CHUNK_MAX
         assert re.search(
             r"the cluster is full: about \d.* [KM]iB more are needed: node-1 and node-2 have", error.message
         )
