@@ -105,7 +105,7 @@ class Watcher:
         try:
             async for _ in events():
                 self._wake.set()
-        except (OSError, RoostError) as error:
+        except (OSError, RuntimeError, RoostError) as error:  # also what is wrong inside watchfiles
             get_logger(__name__).warning("no events of a watched folder: it is looked through instead", why=str(error))
 
     async def _pause(self) -> None:
@@ -202,8 +202,6 @@ class Watcher:
             if not await self.runtime.in_thread(self._is_still, path, ready.files, ready.stamp):
                 return
             await self.keep(path)
-        except (Changed, NotFound) as error:  # its writer, or a rotation, was there first: the next look judges anew
-            self._wait_for({**self._waiting, path: error.message})
         except RoostError as error:
             self._fail(ready, error)
         else:
@@ -217,7 +215,10 @@ class Watcher:
     def _fail(self, ready: "_Ready", error: RoostError) -> None:
         known = self._troubles.get(ready.path)
         failures = known.failures + 1 if known is not None else 1
-        longest = RETRY_UNREACHED_S if isinstance(error, Unreachable) else RETRY_MAX_S
+        if isinstance(error, Changed | NotFound):  # its writer, or a rotation, was there first: it is judged anew
+            longest = RETRY_FIRST_S
+        else:
+            longest = RETRY_UNREACHED_S if isinstance(error, Unreachable) else RETRY_MAX_S
         pause = min(longest, RETRY_FIRST_S * 2 ** min(failures - 1, 10))
         reason = f"{error.message}; tried again in {pause:.0f} s"
         self._troubles[ready.path] = _Trouble(ready.stamp, reason, failures, self.runtime.now() + pause)

@@ -289,6 +289,25 @@ def test_an_event_wakes_it_and_a_flood_of_them_does_not_keep_it_busy() -> None:
     watch(scenario)
 
 
+def test_events_that_end_or_fail_leave_the_looks() -> None:
+    async def scenario(watched: Watched) -> None:
+        for error in (OSError("too many watches"), RuntimeError("inside"), None):
+
+            async def events(error: Exception | None = error) -> AsyncIterator[object]:
+                yield None
+                if error is not None:
+                    raise error
+
+            again = watched.another()
+            again.events = events
+            running = asyncio.create_task(again.run())
+            await asyncio.sleep(1)
+            assert not running.done()
+            running.cancel()
+
+    watch(scenario)
+
+
 def test_a_cluster_that_is_away_is_asked_again_soon_and_all_is_caught_up() -> None:
     async def scenario(watched: Watched) -> None:
         watched.error = Unreachable("no node answers")
@@ -305,14 +324,21 @@ def test_a_cluster_that_is_away_is_asked_again_soon_and_all_is_caught_up() -> No
     watch(scenario)
 
 
-def test_files_that_changed_while_they_were_read_are_judged_anew_without_a_pause() -> None:
+def test_files_that_changed_while_they_were_read_are_judged_anew_soon_and_hold_up_nobody() -> None:
     async def scenario(watched: Watched) -> None:
         watched.error = Changed("a.safetensors")
         watched.failing.add("a.safetensors")
         write_file(watched.disk, "a.safetensors", MODEL)
-        await asyncio.sleep(60)
-        assert len(watched.attempts) >= 5
-        assert watched.watcher.pending == [("a.safetensors", "a.safetensors changed while it was read")]
+        write_file(watched.disk, "b.safetensors", MODEL)
+        watched.failing.add("b.safetensors")
+        write_file(watched.disk, "good.safetensors", MODEL)
+        watched.disk.set_times("good.safetensors", 1)
+        await asyncio.sleep(120)
+        assert watched.names == ["good.safetensors"]
+        times = [at for name, at in watched.attempts if name == "a.safetensors"]
+        assert len(times) >= 5, "the pauses do not grow"
+        assert [path for path, _ in watched.watcher.pending] == ["a.safetensors", "b.safetensors"]
+        assert "changed while it was read" in watched.watcher.pending[0][1]
 
     watch(scenario)
 
