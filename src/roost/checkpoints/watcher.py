@@ -16,7 +16,7 @@ from pathlib import Path
 from roost.checkpoints.finished import Seen, Unit, Verdict, judge, units
 from roost.checkpoints.holding import Changed
 from roost.checkpoints.looking import examine, find
-from roost.checkpoints.structure import Structure
+from roost.checkpoints.structure import State, Structure
 from roost.checkpoints.watch_memory import WatchMemory
 from roost.core.errors import NotFound, RoostError, Unreachable
 from roost.core.runtime import Runtime
@@ -167,7 +167,7 @@ class Watcher:
         for inside, file in files.items():
             path = "/".join(part for part in (unit.path, inside) if part)
             try:
-                if file.examined is None:
+                if file.examined is None or file.examined[0].state is not State.WHOLE:  # time stamps are coarse
                     file.examined = examine(self.disk, path)
             except RoostError as error:
                 return Verdict(False, error.message)

@@ -265,6 +265,21 @@ def test_a_file_that_a_program_has_open_for_writing_waits_however_whole_it_looks
     watch(scenario)
 
 
+def test_bytes_that_come_within_one_tick_of_the_files_clock_are_seen() -> None:
+    async def scenario(watched: Watched) -> None:
+        write_file(watched.disk, "a.safetensors", bytes(len(MODEL)))
+        mtime_ns = watched.disk.info("a.safetensors").mtime_ns
+        await asyncio.sleep(15)
+        assert "header" in watched.watcher.pending[0][1]
+        file = watched.disk.open_write("a.safetensors")
+        file.pwrite(MODEL, 0)
+        file.set_times(mtime_ns)
+        await asyncio.sleep(LOOK_EVERY_S + 1)
+        assert watched.names == ["a.safetensors"]
+
+    watch(scenario)
+
+
 def test_an_event_wakes_it_and_a_flood_of_them_does_not_keep_it_busy() -> None:
     async def scenario(watched: Watched) -> None:
         await asyncio.sleep(2)
