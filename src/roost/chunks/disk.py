@@ -192,8 +192,10 @@ class DiskChunkStore:
         return absent
 
     async def space(self) -> Space:
+        # What is written while we measure may be seen by neither: it counts as promised still.
+        before = {promise: promise.left for promise in self._promises}
         found = await self._runtime.in_thread(self._disk.space)
-        promised = sum(promise.left for promise in self._promises)
+        promised = sum(max(before.get(each, 0), each.left) for each in before.keys() | self._promises)
         free = max(0, found.free - self._reserve_bytes - promised)
         return Space(used=self._index.bytes_used, free=free, total=found.total)
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
+from unittest import mock
 
 import pytest
 
@@ -139,6 +140,38 @@ def test_bytes_promised_to_one_put_are_not_promised_to_another() -> None:
             await store.put(second, Body.of(more))
         disk.bytes_max += 2000
         assert await store.put(second, Body.of(more))
+
+    simulate(scenario)
+
+
+def test_what_is_written_while_the_disk_is_measured_is_not_counted_as_free() -> None:
+    """It is no longer promised when the measurement comes back, and was not yet there when it was taken."""
+
+    async def scenario(disk: MemoryDisk) -> None:
+        store = await opened(disk)
+        name, data = some(3000, seed=1)
+        disk.bytes_max = 33 + RESERVE_BYTES + 5000
+        begun, go = asyncio.Event(), asyncio.Event()
+        measure = disk.space
+
+        async def slices() -> AsyncIterator[memoryview]:
+            begun.set()
+            await go.wait()
+            yield memoryview(data)
+
+        putting = asyncio.create_task(store.put(name, Body(3000, slices())))
+        await begun.wait()
+        in_thread = store._runtime.in_thread
+
+        async def slow(work: Callable[..., object], *args: object) -> object:
+            done = await in_thread(work, *args)
+            if work == measure:
+                go.set()
+                await putting
+            return done
+
+        with mock.patch.object(store._runtime, "in_thread", slow):
+            assert (await store.space()).free == 2000
 
     simulate(scenario)
 
