@@ -24,6 +24,8 @@ done
 
 cd "$ROOT"
 ensure_environment dev
+# Hundreds of processes are about to start, each of which would compile the modules anew where Python may not keep them.
+"$VENV/bin/python" -m compileall -q src tests
 
 # check COMMAND...: silent when it passes; otherwise its output, and the command to run it again.
 check() {
