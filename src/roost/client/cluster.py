@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self
 from roost.checkpoints.catalogue import Listed
 from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
-from roost.client.discovering import finder_of, seek
 from roost.client.results import (
     ChunkRow,
     ClusterStatus,
@@ -37,6 +36,7 @@ from roost.client.results import (
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
+from roost.core.cluster import Address
 from roost.core.errors import UsageError
 from roost.core.ids import NodeId, split_reference
 from roost.core.runtime import SystemRuntime
@@ -48,6 +48,7 @@ from roost.settings.schema import Settings
 if TYPE_CHECKING:
     from roost.checkpoints.health import Findings
     from roost.client.storing import Held
+    from roost.cluster.discovery.finder import Finder
 
 TWO = Redundancy.parse("2")
 
@@ -69,15 +70,21 @@ class AsyncCluster:
         runtime = SystemRuntime()
         disk = PosixDisk(home.root)
         identity = await runtime.in_thread(Identity.load, disk)
-        finder = finder_of(runtime, settings, cluster=identity.cluster_hash)
+        finder: Finder | None = None
+
+        def sighted(node: NodeId) -> Sequence[Address]:
+            return finder.addresses(node) if finder is not None else ()
 
         async def look_for(nodes: Collection[NodeId]) -> None:
+            from roost.client.discovering import finder_of, seek
+
+            nonlocal finder
+            finder = finder or finder_of(runtime, settings, cluster=identity.cluster_hash)
             await asyncio.gather(session.meet_static(settings.discovery.peers), seek(runtime, finder, nodes))
 
         session = await open_session(
-            runtime, member_network(runtime, identity), disk, identity, home.catalogue, sighted=finder.addresses,
-            seek=look_for,
-        )  # fmt: skip
+            runtime, member_network(runtime, identity), disk, identity, home.catalogue, sighted=sighted, seek=look_for
+        )
         if not session.membership.view.storage:
             await session.meet_static(settings.discovery.peers)
         return cls(session, settings, home=home)

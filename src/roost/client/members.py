@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from roost.checkpoints.census import take_census
 from roost.checkpoints.drain import LACKING, SILENT, Emptying, set_standing
 from roost.checkpoints.inventory import Inventory
@@ -92,7 +94,7 @@ def _drained(
     copying = dry_run and found.why == LACKING
     why = "" if state == NodeState.LEFT or copying else found.why
     work = replace(mended.plan, copies=tuple(c for c in mended.plan.copies if c.work is not Work.HOME))
-    return replace(
+    return msgspec.structs.replace(
         result, copies=mended.copies, bytes=mended.bytes, objects_left=found.left, bytes_left=found.bytes_left,
         plan=repair_rows(work, view), reason=why, full=FULL in why, notes=mended.notes,
     )  # fmt: skip

@@ -1,20 +1,19 @@
 """What `Connection.receive` can report: one frozen value for each thing that a peer can say."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Trouble
 
 
-@dataclass(frozen=True, slots=True)
-class HelloReceived:
+class HelloReceived(msgspec.Struct, frozen=True):
     """The peer introduced itself."""
 
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(msgspec.Struct, frozen=True):
     """`body_length` is None when no body was announced; else `proceed` asks for it."""
 
     request_id: int
@@ -22,39 +21,34 @@ class RequestReceived:
     body_length: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownRequest:
+class UnknownRequest(msgspec.Struct, frozen=True):
     """A request of a kind, or with fields, that this release does not know; `error` it as `unsupported`."""
 
     request_id: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProceedReceived:
+class ProceedReceived(msgspec.Struct, frozen=True):
     """The server wants the request's body now."""
 
     request_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class DataReceived:
+class DataReceived(msgspec.Struct, frozen=True):
     """A slice of a body: the very view that was received into."""
 
     request_id: int
     data: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class BodyEnded:
+class BodyEnded(msgspec.Struct, frozen=True):
     """Without a trouble, exactly the announced bytes have come."""
 
     request_id: int
     trouble: Trouble | None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerReceived:
+class AnswerReceived(msgspec.Struct, frozen=True):
     """`body_length` is None when no body follows, and the exchange is over then; else it ends with BodyEnded."""
 
     request_id: int
@@ -62,24 +56,21 @@ class AnswerReceived:
     body_length: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BusyReceived:
+class BusyReceived(msgspec.Struct, frozen=True):
     """The server is still at it."""
 
     request_id: int
     progress: int
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReceived:
+class ErrorReceived(msgspec.Struct, frozen=True):
     """The request ended with trouble."""
 
     request_id: int
     trouble: Trouble
 
 
-@dataclass(frozen=True, slots=True)
-class CancelReceived:
+class CancelReceived(msgspec.Struct, frozen=True):
     """The client has lost interest. The server still ends the exchange, soon, in any way that it may."""
 
     request_id: int

@@ -1,10 +1,10 @@
 """The commands that look: ls, show, verify, nodes, status, rm, config; their JSON, their words, their exit codes."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cli_stand_in import CHUNK, NODE, SHOWN, STATUS, RunCommand, StandInCluster, row, verdict
 from roost.apps.cli.status import verdict as verdict_of

@@ -1,9 +1,9 @@
 """`roost nodes drain` and `forget`, and `roost repair`: what they ask for, their words, their JSON, their codes."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from cli_stand_in import DRAINED, FORGOTTEN, GATHERED, REPAIRED, RunCommand, StandInCluster
 from roost.client import RepairRow

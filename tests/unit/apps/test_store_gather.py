@@ -1,9 +1,9 @@
 """`store` and `gather`: what is asked of the cluster, the receipts, the JSON, the exit codes, the warnings."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cli_stand_in import GATHERED, STORED, RunCommand, StandInCluster
 from roost.apps.cli import ticker

@@ -1,8 +1,7 @@
 """The command line of undelete, of what was removed, and of a full cluster: JSON, words, exit codes."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from cli_stand_in import UNDELETED, RunCommand, StandInCluster, row
 from roost.client import Listing

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from checkpoint_kits import member as kit_member
@@ -237,7 +238,7 @@ def test_one_that_just_answered_is_alive_though_the_coordinator_takes_it_for_dow
 ) -> None:
     async def scenario(world: World) -> None:
         async def mistaken(session: Session) -> list[NodeRow]:
-            return [replace(row, state="down") for row in await node_rows(session)]
+            return [msgspec.structs.replace(row, state="down") for row in await node_rows(session)]
 
         monkeypatch.setattr(members, "node_rows", mistaken)
         error = await world.refused(world.cluster.forget("node-1", force=True), Failed)

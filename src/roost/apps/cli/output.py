@@ -7,7 +7,7 @@ With JSON, standard output holds any number of ``{"type": "progress", ...}`` lin
 import dataclasses
 import json as json_module
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Output:
     json: bool
 
     def result(self, value: object, people: Iterable[str] = (), **more: object) -> None:
-        """The command's one result: `value` (a dataclass or a mapping) and `more` for scripts, lines for people."""
+        """The command's one result: `value` (a struct or a mapping) and `more` for scripts, lines for people."""
         if self.json:
             self._line({"type": "result", **_fields(value), **more})
         else:
@@ -77,12 +77,19 @@ class Output:
 def _fields(value: object) -> dict[str, object]:
     if isinstance(value, Mapping):
         return dict(value)
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]
+    return {name: getattr(value, name) for name in _names(value)}
+
+
+def _names(value: object) -> Sequence[str]:
+    """The names of a struct's or a dataclass's fields; none of anything else."""
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value)]
+    return getattr(value, "__struct_fields__", ())
 
 
 def plain(value: Any) -> object:
-    """What JSON has for a value that it does not know: a mapping for a dataclass, hexadecimal digits for bytes."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    """What JSON has for a value that it does not know: a mapping for a struct, hexadecimal digits for bytes."""
+    if not isinstance(value, type) and _names(value):
         return _fields(value)
     if isinstance(value, bytes):
         return value.hex()
