@@ -19,7 +19,8 @@ from checkpoint_kits import (
     text,
     write_tree,
 )
-from roost.checkpoints.gather import MEND_LIMIT_S, gather
+from roost.checkpoints.fetching import MEND_LIMIT_S
+from roost.checkpoints.gather import gather
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.target import Target
 from roost.codec.manifest import CODEC_PLANES
