@@ -22,7 +22,7 @@ LIMITS = st.one_of(st.just(CHUNK_BYTES_MAX), st.integers(ALONE_BYTES_MIN // 8, C
 def test_safetensors_edges(parts: list[Part], header_bytes: int, chunk_max: int) -> None:
     tensors, position = [], header_bytes
     for i, part in enumerate(parts):
-        tensors.append(TensorSpan(str(i), part.dtype, position, position + part.length))
+        tensors.append(TensorSpan(str(i), part.dtype, position, position + part.length, (part.length,)))
         position += part.length
     spans = plan_safetensors(SafetensorsHeader(header_bytes, tuple(tensors)), chunk_max=chunk_max)
     assert sum(span.length for span in spans) == position

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 RELATIVES = 3
 LOCKED_LIMIT_S = 10.0
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE records (id BLOB PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE versions (
     manifest BLOB PRIMARY KEY, name TEXT NOT NULL, run TEXT NOT NULL, seq INTEGER NOT NULL, version TEXT NOT NULL,
     bytes INTEGER NOT NULL, stored_at INTEGER NOT NULL, redundancy TEXT NOT NULL, source TEXT NOT NULL,
-    tree BLOB NOT NULL
+    tree BLOB NOT NULL, shape TEXT NOT NULL
 );
 CREATE INDEX versions_by_name ON versions (name, seq, manifest);
 CREATE INDEX versions_by_run ON versions (run, stored_at);
@@ -58,6 +58,7 @@ class Listed:
     stored_at: int
     redundancy: str
     source: str
+    shape: str
     health: Health
     health_at: int | None
     verified_at: int | None
@@ -223,10 +224,10 @@ class Catalogue:
             if isinstance(decoded, Manifest):
                 name = CheckpointName(decoded.name)
                 db.execute(
-                    "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         record, name, run_of(name), decoded.seq, decoded.version_of(record), decoded.bytes_total,
-                        decoded.stored_at, decoded.redundancy, decoded.source, decoded.tree,
+                        decoded.stored_at, decoded.redundancy, decoded.source, decoded.tree, decoded.shape,
                     ),
                 )  # fmt: skip
             elif isinstance(decoded, Tombstone):
@@ -323,7 +324,7 @@ class Catalogue:
     async def _listed(self, where: str, parameters: Sequence[object], *, removed: bool) -> list[Listed]:
         query = (
             "SELECT v.name, v.version, v.manifest, v.bytes, v.stored_at, v.redundancy, v.source, h.health, h.at, "  # noqa: S608  # our own words
-            "h.verified_at, r.at, r.until FROM versions v LEFT JOIN removed r USING (manifest) "
+            "h.verified_at, r.at, r.until, v.shape FROM versions v LEFT JOIN removed r USING (manifest) "
             "LEFT JOIN health h USING (manifest) "
             f"WHERE r.manifest IS {'NOT NULL' if removed else 'NULL'} AND {where} ORDER BY v.name, v.seq, v.manifest"
         )
@@ -332,7 +333,7 @@ class Catalogue:
             Listed(
                 name=CheckpointName(row[0]), version=row[1], manifest=RecordId(row[2]), bytes=row[3], stored_at=row[4],
                 redundancy=row[5], source=row[6], health=Health(row[7] or "unknown"), health_at=row[8],
-                verified_at=row[9], removed_at=row[10], kept_until=row[11],
+                verified_at=row[9], removed_at=row[10], kept_until=row[11], shape=row[12],
             )
             for row in rows
         ]  # fmt: skip

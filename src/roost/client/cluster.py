@@ -47,6 +47,7 @@ from roost.settings.schema import Settings
 
 if TYPE_CHECKING:
     from roost.checkpoints.health import Findings
+    from roost.client.opened import AsyncOpened
     from roost.client.storing import Held
     from roost.cluster.discovery.finder import Finder
 
@@ -148,6 +149,17 @@ class AsyncCluster:
             seconds=runtime.now() - begun, failovers=done.failovers, complete=self._complete(survey, manifest),
             already_there=done.already_there, notes=done.notes, repaired=done.repaired,
         )  # fmt: skip
+
+    async def read(self, reference: str, *, cache_bytes: int | None = None) -> "AsyncOpened":
+        """Open ``NAME`` or ``NAME@VERSION`` to read some of it; up to `cache_bytes` of what was fetched stay in memory
+        (None: 128 MiB). NotFound when there is none; Unreachable when nobody answers."""
+        from roost.checkpoints.reading import CACHE_BYTES, Reading
+        from roost.client.opened import AsyncOpened
+
+        survey, listed, manifest = await self._find(reference)
+        reading = Reading(self.session.peers, manifest, cache_bytes=CACHE_BYTES if cache_bytes is None else cache_bytes)
+        complete = self._complete(survey, manifest)
+        return AsyncOpened(reading, manifest, name=listed.name, version=listed.version, complete=complete)
 
     async def _find(self, reference: str) -> tuple[Survey, Listed, Manifest]:
         name, version = split_reference(reference)
@@ -339,5 +351,6 @@ def _row(listed: Listed) -> ListedRow:
     return ListedRow(
         name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=rfc3339(listed.stored_at),
         health=str(listed.health), health_at=_moment(listed.health_at), verified_at=_moment(listed.verified_at),
-        redundancy=listed.redundancy, removed_at=_moment(listed.removed_at), kept_until=_moment(listed.kept_until),
+        redundancy=listed.redundancy, shape=listed.shape, removed_at=_moment(listed.removed_at),
+        kept_until=_moment(listed.kept_until),
     )  # fmt: skip

@@ -4,7 +4,7 @@ import os
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from roost.client.cluster import AsyncCluster
 from roost.client.results import (
@@ -23,6 +23,10 @@ from roost.client.results import (
 from roost.core.runtime import LoopThread
 from roost.settings.load import load
 from roost.settings.paths import Home
+
+if TYPE_CHECKING:
+    from roost.client.opened import AsyncOpened, RawTensor
+    from roost.codec.arrays import Array
 
 T = TypeVar("T")
 AnyPath = str | os.PathLike[str]
@@ -85,6 +89,10 @@ class Cluster:
         where = Path(to) if to is not None else None
         return self._run(self._cluster.gather(reference, to=where, only=only, force=force, progress=progress))
 
+    def open(self, reference: str, *, cache_bytes: int | None = None) -> "Opened":
+        """One version, to read some of its files or tensors; see `AsyncCluster.read`."""
+        return Opened(self._loop, self._run(self._cluster.read(reference, cache_bytes=cache_bytes)))
+
     def list(self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False) -> Listing:
         """See `AsyncCluster.list`."""
         return self._run(self._cluster.list(prefix, newest=newest, health=health, removed=removed))
@@ -121,3 +129,32 @@ class Cluster:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(work)
+
+
+class Opened:
+    """An `AsyncOpened` whose methods block. It is of use until its `Cluster` is closed."""
+
+    def __init__(self, loop: LoopThread, opened: "AsyncOpened") -> None:
+        self._loop = loop
+        self._opened = opened
+        self.name = opened.name
+        self.version = opened.version
+        self.complete = opened.complete
+        self.shape = opened.shape
+        self.files = opened.files
+
+    def read(self, path: str, begin: int = 0, end: int | None = None) -> bytearray:
+        """See `AsyncOpened.read`."""
+        return self._loop.run(self._opened.read(path, begin, end))
+
+    def keys(self) -> tuple[str, ...]:
+        """See `AsyncOpened.keys`."""
+        return self._loop.run(self._opened.keys())
+
+    def raw(self, key: str, *, file: str | None = None) -> "RawTensor":
+        """See `AsyncOpened.raw`."""
+        return self._loop.run(self._opened.raw(key, file=file))
+
+    def tensor(self, key: str, *, file: str | None = None) -> "Array":
+        """See `AsyncOpened.tensor`."""
+        return self._loop.run(self._opened.tensor(key, file=file))

@@ -47,8 +47,8 @@ class GatherResult(msgspec.Struct, frozen=True):
 
 
 class ListedRow(msgspec.Struct, frozen=True):
-    """One version. Times are RFC 3339 in UTC. The last two are of a removed version: it can be brought back at least
-    until `kept_until`, for the nodes count running time only."""
+    """One version. Times are RFC 3339 in UTC; `shape` is file or directory. The last two are of a removed version: it
+    can be brought back at least until `kept_until`, for the nodes count running time only."""
 
     name: str
     version: str
@@ -58,6 +58,7 @@ class ListedRow(msgspec.Struct, frozen=True):
     health_at: str | None
     verified_at: str | None
     redundancy: str
+    shape: str = "file"
     removed_at: str | None = None
     kept_until: str | None = None
 

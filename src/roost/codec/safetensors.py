@@ -29,12 +29,14 @@ DTYPE_BITS: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpan:
-    """Where one tensor lies: bytes `begin` (counted from the start of the file) up to `end`, which is not included."""
+    """Where one tensor lies: bytes `begin` (counted from the start of the file) up to `end`, which is not included. Its
+    elements are in C order, little-endian."""
 
     name: str
     dtype: str
     begin: int
     end: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def _tensor_span(name: str, entry: object, data_begin: int) -> TensorSpan:
     expected = _bytes_of(dtype, shape, label)
     if expected is not None and expected != end - begin:
         raise _Invalid(f"{label} takes {end - begin} bytes, but its dtype and shape ask for {expected}")
-    return TensorSpan(name=name, dtype=dtype, begin=data_begin + begin, end=data_begin + end)
+    return TensorSpan(name, dtype, data_begin + begin, data_begin + end, tuple(shape))
 
 
 def _is_unicode(text: str) -> bool:

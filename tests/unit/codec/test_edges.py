@@ -13,7 +13,7 @@ MIB = 1024 * KIB
 def header_with(*tensors: tuple[str, int], header_bytes: int = 1000) -> SafetensorsHeader:
     spans, position = [], header_bytes
     for i, (dtype, length) in enumerate(tensors):
-        spans.append(TensorSpan(f"t{i}", dtype, position, position + length))
+        spans.append(TensorSpan(f"t{i}", dtype, position, position + length, (length,)))
         position += length
     return SafetensorsHeader(header_bytes, tuple(spans))
 
