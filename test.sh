@@ -2,7 +2,7 @@
 # Sets up the environment and runs everything that must be green: the linters first, then the tests.
 #
 #   ./test.sh                       all but tests/lab and what is marked slow or browser
-#   ./test.sh --all                 everything
+#   ./test.sh --all                 everything; installs the libraries that the tests of writers run
 #   ./test.sh tests/unit -k ids     other arguments go to pytest
 #   ./test.sh tests/sim --sim 10000 beside each other on all cores; on two of them with: -n 2
 #
@@ -23,7 +23,11 @@ for argument in "$@"; do
 done
 
 cd "$ROOT"
-ensure_environment dev
+if [ "$everything" = yes ]; then
+    ensure_environment frameworks
+else
+    ensure_environment dev
+fi
 # Hundreds of processes are about to start, each of which would compile the modules anew where Python may not keep them.
 "$VENV/bin/python" -m compileall -q src tests
 

@@ -1,6 +1,6 @@
 # The project's own Python environment in .venv: made once, renewed when pyproject.toml changes. Sourced, never run.
 #
-# A script sets ROOT (the repository's absolute path) and calls `ensure_environment run` or `ensure_environment dev`.
+# A script sets ROOT (the repository's absolute path) and calls `ensure_environment run`, `dev` or `frameworks`.
 # Written for bash 3.2 (macOS) and later. Everything printed goes to standard error.
 
 VENV="$ROOT/.venv"
@@ -66,24 +66,43 @@ install_project() {
     fi || die "$output" "The installation failed; why is above. It needs the network, or an index that pip is told of."
 }
 
-# ensure_environment run|dev: on return .venv holds Roost as pyproject.toml asks, with the developer's tools for `dev`.
+# install_older: the last safetensors that writes files in place, in a folder of its own, for one test.
+install_older() {
+    local output
+    if command -v uv >/dev/null 2>&1; then
+        output="$(uv pip install --quiet --python "$VENV/bin/python" --no-deps --target "$VENV/older" 'safetensors<0.8' 2>&1)"
+    else
+        output="$("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+            --target "$VENV/older" 'safetensors<0.8' 2>&1)"
+    fi || die "$output" "The installation of an older safetensors failed; why is above."
+}
+
+# ensure_environment run|dev|frameworks: on return .venv holds Roost as pyproject.toml asks, with the developer's tools
+# for `dev`, and for `frameworks` also the libraries whose checkpoints the slow tests store.
 ensure_environment() {
     local wanted project="$ROOT"
     wanted="$(cksum <"$ROOT/pyproject.toml")" || die "cannot read $ROOT/pyproject.toml"
     if ! is_usable; then
         make_environment
     fi
-    # The developer's environment holds all that running needs.
-    if [ "$(cat "$VENV/.roost-dev" 2>/dev/null)" = "$wanted" ]; then
-        return
-    fi
-    if [ "$1" = run ] && [ "$(cat "$VENV/.roost-run" 2>/dev/null)" = "$wanted" ]; then
-        return
-    fi
-    if [ "$1" = dev ]; then
-        project="${ROOT}[dev]"
-    fi
+    # Each holds all that those before it need.
+    local kind reached=no
+    for kind in run dev frameworks; do
+        if [ "$kind" = "$1" ]; then
+            reached=yes
+        fi
+        if [ "$reached" = yes ] && [ "$(cat "$VENV/.roost-$kind" 2>/dev/null)" = "$wanted" ]; then
+            return
+        fi
+    done
+    case "$1" in
+        dev) project="${ROOT}[dev]" ;;
+        frameworks) project="${ROOT}[dev,frameworks]" ;;
+    esac
     install_project "$project"
+    if [ "$1" = frameworks ]; then
+        install_older
+    fi
     printf '%s\n' "$ROOT" >"$VENV/.roost-root"
     printf '%s\n' "$wanted" >"$VENV/.roost-$1"
 }

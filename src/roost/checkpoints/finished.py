@@ -23,10 +23,14 @@ LOGS = (".log", ".lock")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".msgpack", ".h5", ".ckpt")
 METADATA = ".metadata"
 INDEX = ".index.json"
+RANDOM_STATES = "random_states_0.pkl"
+FIRST = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors")
+"""What writers of folders write before anything that would be a sign of the folder."""
 ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "commit_success.txt")
 _STEP = re.compile(r"checkpoint-(\d+)\Z")
 _TAG = re.compile(r"global_step(\d+)\Z")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[A-Za-z0-9.]+)\Z")
+_SHARD = re.compile(r"(.*/)?__(\d+)_\d+\.distcp\Z")
 _RANK = re.compile(r"(.*?)_?rank_(\d+)_(.*)\Z")
 
 
@@ -145,7 +149,11 @@ def judge(unit: Unit, files: Files, beside: bytes | None = None) -> Verdict:
     """Whether the unit is finished. `files` are all its files, `beside` the bytes of `unit.beside`."""
     if unit.form is None:
         [seen] = files.values()
-        return _settled("", seen) or Verdict(True, seen.structure.reason if _whole(seen) else _unchanged(seen))
+        return (
+            _settled("", seen)
+            or _alone(unit.path, seen)
+            or Verdict(True, seen.structure.reason if _whole(seen) else _unchanged(seen))
+        )
     for path, seen in sorted(files.items()):
         waits = _settled(path, seen)
         if waits is not None:
@@ -182,6 +190,13 @@ def _settled(path: str, seen: Seen) -> Verdict | None:
     if seen.same_s < needed:
         return Verdict(False, f"{who}unchanged for {seen.same_s:.0f} of {needed:.0f} s")
     return None
+
+
+def _alone(path: str, seen: Seen) -> Verdict | None:
+    """What a file that may be the first of a folder waits for: a sign of the folder, which makes it a part of that."""
+    name = path.rpartition("/")[2]
+    needed = QUIET_S if name in FIRST else QUIET_BLIND_S if name.endswith(".json") else 0.0
+    return _quiet({"": seen}, needed, "others may follow in its folder")
 
 
 def _quiet(files: Files, needed: float, why: str) -> Verdict | None:
@@ -222,11 +237,25 @@ def _trainer(name: str, files: Files) -> Verdict | None:
     ranks = {int(path[10:-4]) for path in files if re.fullmatch(r"rng_state_\d+\.pth", path)}
     if ranks and ranks != set(range(max(ranks) + 1)):
         return _missing(f"rng_state_{min(set(range(max(ranks))) - ranks)}.pth")
-    return _parts(name, files)
+    written = files["trainer_state.json"].mtime_ns
+    newer = [path for path, seen in files.items() if seen.mtime_ns > written and _is_state(path)]
+    return _older("trainer_state.json", min(newer)) if newer else _parts(name, files)
+
+
+def _is_state(path: str) -> bool:
+    """Whether it is weights or an optimizer, which every writer saves before its random state and its own."""
+    return path.endswith((*WEIGHTS, ".distcp")) and "rng_state" not in path and "training_args" not in path
 
 
 def _accelerate(name: str, files: Files) -> Verdict | None:
-    """Accelerate's `save_state`: `random_states_0.pkl` comes last, but no order is promised: so some quiet too."""
+    """Accelerate's `save_state`: weights, optimizer, schedulers, `random_states_0.pkl`, and then what the script has
+    registered. No order is promised: so some quiet too, and more when it is not as it is now."""
+    if RANDOM_STATES not in files:
+        return _quiet(files, QUIET_BLIND_S, f"{RANDOM_STATES} is not there yet")
+    written = files[RANDOM_STATES].mtime_ns
+    newer = [path for path, seen in files.items() if seen.mtime_ns > written and _is_state(path)]
+    if newer:
+        return _quiet(files, QUIET_BLIND_S, f"{RANDOM_STATES} is older than {min(newer)}")
     return _quiet(files, QUIET_S, "no order is promised by its writer") or _parts(name, files)
 
 
@@ -268,17 +297,21 @@ def _parts(name: str, files: Files) -> Verdict | None:
 
 def _dcp(name: str, files: Files) -> Verdict | None:
     """torch.distributed.checkpoint: parts, and `.metadata` renamed into place last; saving again under the same name
-    rewrites the parts below the old `.metadata`."""
+    rewrites the parts below the old `.metadata`. Without collectives each rank leaves a `__RANK.metadata`."""
+    several = False
     for path, seen in files.items():
-        folder, _, file = path.rpartition("/")
-        if not file.endswith(".distcp"):
+        shard = _SHARD.match(path)
+        if not shard:
             continue
-        metadata = files.get(f"{folder}/{METADATA}" if folder else METADATA)
-        if metadata is None:
-            return _missing(f"{folder}/{METADATA}" if folder else METADATA)
-        if metadata.mtime_ns < seen.mtime_ns:
-            return _older(METADATA, file)
-    return None
+        folder, rank = shard[1] or "", shard[2]
+        own = f"{folder}__{rank}{METADATA}"
+        several = several or own in files
+        last = own if own in files else f"{folder}{METADATA}"
+        if last not in files:
+            return _missing(last)
+        if files[last].mtime_ns < seen.mtime_ns:
+            return _older(last, path)
+    return _quiet(files, QUIET_S, "other ranks may still write") if several else None
 
 
 def _deepspeed(name: str, files: Files) -> Verdict | None:
@@ -317,7 +350,15 @@ DEEPSPEED = Form(
     _deepspeed,
 )
 FORMS: tuple[Form, ...] = (
-    Form("Accelerate", lambda name, files, folders: "random_states_0.pkl" in files, _accelerate),
+    Form(
+        "Accelerate",
+        lambda name, files, folders: (
+            RANDOM_STATES in files
+            or "pytorch_model_fsdp_0" in folders
+            or ("optimizer.bin" in files and any(first in files for first in FIRST))
+        ),
+        _accelerate,
+    ),
     Form(
         "the Trainer",
         lambda name, files, folders: bool(_STEP.match(name) and (files or folders)) or "trainer_state.json" in files,
@@ -334,7 +375,7 @@ FORMS: tuple[Form, ...] = (
         "save_pretrained",
         lambda name, files, folders: (
             any(f.endswith(INDEX) or _PART.match(f) for f in files)
-            or ("config.json" in files and any(f.endswith(WEIGHTS) for f in files))
+            or ("config.json" in files and any(f.endswith(WEIGHTS) or f.startswith(".tmp") for f in files))
             or ("adapter_config.json" in files)
         ),
         _model,

@@ -55,6 +55,17 @@ def test_a_file_needs_the_less_quiet_the_more_is_known(held: bool | None, struct
         assert short == f"unchanged for {needed - 1:.0f} of {needed:.0f} s"
 
 
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("a/model.safetensors", QUIET_S), ("a/pytorch_model.bin", QUIET_S), ("a/config.json", QUIET_BLIND_S),
+     ("a/generation_config.json", QUIET_BLIND_S), ("a/step-1.safetensors", 0.0), ("a/last.ckpt", 0.0)],
+)  # fmt: skip
+def test_what_writers_of_folders_write_first_waits_for_what_may_follow(name: str, needed: float) -> None:
+    assert not waits(Unit(name), {"": file(same_s=needed)})
+    if needed:
+        assert "others may follow" in waits(Unit(name), {"": file(same_s=needed - 1)})
+
+
 @pytest.mark.parametrize("held", [True, False, None])
 def test_a_torn_file_and_one_that_is_open_wait_for_ever(held: bool | None) -> None:
     assert waits(Unit("a"), {"": file(structure=TORN, held=held, same_s=1e9)}) == "its tail is missing"
@@ -87,6 +98,10 @@ def test_other_names_are_not(name: str) -> None:
         (["out/checkpoint-5/model.safetensors"], ["out/checkpoint-5"]),  # before its sign is written
         (["s/random_states_0.pkl", "s/pytorch_model_fsdp_0/.metadata"], ["s"]),
         (["checkpoint-9/random_states_0.pkl"], ["checkpoint-9"]),
+        (["s/model.safetensors", "s/optimizer.bin"], ["s"]),  # before its sign is written
+        (["s/pytorch_model_fsdp_0/__0_0.distcp"], ["s"]),
+        (["s/optimizer.bin"], ["s/optimizer.bin"]),
+        (["m/config.json", "m/.tmpAbC123"], ["m"]),
         (["d/.metadata", "d/__0_0.distcp"], ["d"]),
         (["d/__0_0.distcp"], ["d"]),
         (["ds/latest", "ds/global_step5/mp_rank_00_model_states.pt"], ["ds/global_step5", "ds/latest"]),
@@ -122,6 +137,19 @@ def test_a_trainers_folder_is_finished_with_its_state_of_the_same_step() -> None
     assert "weights" in waits(*folder("run/checkpoint-7", "rng_state.pth", trainer_state__json=file(text=STEP_7)))
 
 
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.pt", "global_step7/mp_rank_00_model_states.pt"])
+def test_a_trainers_folder_that_is_written_again_is_not_finished_by_its_old_state(part: str) -> None:
+    unit, files = folder("checkpoint-7", *TRAINER, trainer_state__json=file(text=STEP_7, at=9))
+    again = waits(unit, {**files, part: file(at=10, same_s=1e6)})
+    assert again.startswith(f"trainer_state.json is older than {part}: it is of an earlier save")
+
+
+@pytest.mark.parametrize("part", ["rng_state.pth", "rng_state_1.pth", "training_args.bin", "README.md"])
+def test_what_may_follow_a_trainers_state_may_be_newer(part: str) -> None:
+    unit, files = folder("checkpoint-7", *TRAINER, "rng_state_0.pth", trainer_state__json=file(text=STEP_7, at=9))
+    assert not waits(unit, {**files, part: file(at=10)})
+
+
 def test_a_trainers_folder_of_several_processes_needs_the_random_state_of_each() -> None:
     names = ("model.safetensors", *(f"rng_state_{rank}.pth" for rank in range(3)))
     unit, files = folder("checkpoint-7", *names, trainer_state__json=file(text=STEP_7))
@@ -151,6 +179,19 @@ def test_accelerates_folder_needs_some_quiet_beside_its_sign() -> None:
     unit, files = folder("s", "model.safetensors", "optimizer.bin", "random_states_0.pkl")
     assert not waits(unit, files)
     assert "no order" in waits(unit, {**files, "optimizer.bin": file(same_s=2)})
+    assert not waits(unit, {**files, "custom_checkpoint_0.pkl": file(at=6, same_s=QUIET_S)})
+
+
+def test_accelerates_folder_without_its_sign_or_with_an_old_one_needs_more_quiet() -> None:
+    unit, files = folder("s", "model.safetensors", "optimizer.bin", "random_states_0.pkl")
+    for same_s, finished in ((QUIET_BLIND_S - 1, False), (QUIET_BLIND_S, True)):
+        some = {name: file(same_s=same_s) for name in files if name != "random_states_0.pkl"}
+        without = waits(unit, some)
+        old = waits(unit, {**files, "model.safetensors": file(at=6, same_s=same_s)})
+        assert (not without, not old) == (finished, finished)
+        if not finished:
+            assert without == "random_states_0.pkl is not there yet; unchanged for 59 of 60 s"
+            assert old == "random_states_0.pkl is older than model.safetensors; unchanged for 59 of 60 s"
 
 
 def test_a_distributed_checkpoint_that_is_saved_again_is_not_finished_by_its_old_metadata() -> None:
@@ -160,6 +201,14 @@ def test_a_distributed_checkpoint_that_is_saved_again_is_not_finished_by_its_old
     assert "earlier save" in waits(unit, {**files, "__1_0.distcp": file(at=10, same_s=1e6)})
     assert ".metadata is not there" in waits(unit, {n: f for n, f in files.items() if n != ".metadata"})
     assert "temporary" in waits(unit, {**files, ".metadata.tmp": file()})
+
+
+def test_a_distributed_checkpoint_without_collectives_needs_the_metadata_of_each_rank() -> None:
+    unit, files = folder("d", "__0_0.distcp", "__1_0.distcp", "__0.metadata", "__1.metadata")
+    assert not waits(unit, files)
+    assert "earlier save" in waits(unit, {**files, "__1_0.distcp": file(at=10, same_s=1e6)})
+    assert ".metadata is not there" in waits(unit, {n: f for n, f in files.items() if n != "__1.metadata"})
+    assert "other ranks" in waits(unit, {**files, "__1.metadata": file(same_s=1)})
 
 
 def test_deepspeeds_latest_appears_before_the_other_ranks_are_done() -> None:

@@ -409,6 +409,9 @@ def test_a_folder_of_a_format_is_one_checkpoint_and_is_stored_again_when_it_is_o
         await asyncio.sleep(2 * LOOK_EVERY_S)
         assert watched.names == ["out/checkpoint-10"]
         write_file(watched.disk, "out/checkpoint-10/model.safetensors", safetensors({"w": noise(1000, 2)}))
+        await asyncio.sleep(60)
+        assert watched.names == ["out/checkpoint-10"], "the state is that of the earlier save"
+        write_file(watched.disk, "out/checkpoint-10/trainer_state.json", state)
         await asyncio.sleep(2 * LOOK_EVERY_S)
         assert watched.names == ["out/checkpoint-10"] * 2
         assert watched.watcher.pending == []
