@@ -23,6 +23,8 @@ CARRIERS_MAX = 64
 
 Mutex = threading.Lock
 """What a thread and the loop exclude each other with, for a moment and never while anything is waited for."""
+Started = concurrent.futures.Future
+"""What a `LoopThread` has begun, seen from any other thread."""
 _carried = threading.local()
 
 
@@ -138,7 +140,7 @@ class LoopThread:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    def start(self, work: Coroutine[object, object, T]) -> "concurrent.futures.Future[T]":
+    def start(self, work: Coroutine[object, object, T]) -> "Started[T]":
         """Let `work` run there; what is returned tells how it ended."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 

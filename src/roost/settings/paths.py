@@ -88,6 +88,11 @@ class Home:
         return self.root / "watched"
 
     @property
+    def backups(self) -> Path:
+        """Notes of backups of this machine's programs that failed or wait; may be deleted at any time."""
+        return self.root / "backups"
+
+    @property
     def nodes(self) -> Path:
         """The homes of the local nodes."""
         return self.root / "nodes"

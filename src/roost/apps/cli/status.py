@@ -10,6 +10,7 @@ from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.words import counted, listed, printable, size
 from roost.core.checkpoint import Health
 from roost.core.cluster import NodeState
+from roost.core.errors import Unreachable
 
 if TYPE_CHECKING:
     from roost.client import ClusterStatus, NodeRow
@@ -26,8 +27,15 @@ def status(home: HomeOption = None, config: ConfigOption = None, json: JsonOptio
 
 
 async def _status(frame: Frame) -> int:
-    async with frame.cluster() as cluster:
-        found = await cluster.status()
+    from roost.client.backup_notes import missed_backups, with_missed_backups
+
+    try:
+        async with frame.cluster() as cluster:
+            found = with_missed_backups(await cluster.status(), frame.home)
+    except Unreachable as error:  # the very time at which backups wait
+        if missed := missed_backups(frame.home):
+            raise Unreachable(f"{error.message}; {'; '.join(missed)}", hint=error.hint) from error
+        raise
     told = verdict(found)
     watching = [
         {"path": row.path, "pending": [{"name": name, "reason": reason} for name, reason in row.pending]}
