@@ -23,6 +23,7 @@ from roost.client.results import (
 from roost.core.runtime import LoopThread
 from roost.settings.load import load
 from roost.settings.paths import Home
+from roost.settings.schema import Settings
 
 if TYPE_CHECKING:
     from roost.client.opened import AsyncOpened, RawTensor
@@ -39,10 +40,14 @@ def connect(*, home: AnyPath | None = None, config: AnyPath | None = None) -> "C
     NotAdmitted in a home that belongs to no cluster; what is wrong with the settings as UsageError.
     """
     place = Home.find(os.fspath(home) if home is not None else None)
-    settings = load(os.fspath(config) if config is not None else None, home=place).settings
+    return open_cluster(place, load(os.fspath(config) if config is not None else None, home=place).settings)
+
+
+def open_cluster(home: Home, settings: Settings) -> "Cluster":
+    """As `connect`, where home and settings are known already."""
     loop = LoopThread()
     try:
-        return Cluster(loop, loop.run(AsyncCluster.open(place, settings)))
+        return Cluster(loop, loop.run(AsyncCluster.open(home, settings)))
     except BaseException:
         loop.close()
         raise

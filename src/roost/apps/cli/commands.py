@@ -80,6 +80,8 @@ COMMANDS: Mapping[str, Command | Family] = {
     "scrub": Command("read everything back now, and mend what is damaged", "scrub", "scrub"),
     "rm": Command("forget a checkpoint", "rm", "rm"),
     "undelete": Command("bring a removed version back", "undelete", "undelete"),
+    "export": Command("write checkpoints out as plain files, verified", "export", "export"),
+    "import": Command("store what lies in a folder or at a URL", "import_", "import_"),
     "nodes": Family(
         "who is in the cluster; empty a node, or strike it off",
         {

@@ -1,0 +1,62 @@
+"""`roost import SOURCE`: store what lies in a folder or at a URL; an export comes back under its own names."""
+
+from typing import Annotated
+
+import typer
+
+from roost.apps.cli.frame import Frame
+from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.store import EXIT_DEGRADED
+from roost.apps.cli.transferring import cluster_of, fsspec_required
+from roost.apps.cli.words import counted, duration, printable, size
+
+
+def import_(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a URL such as s3://bucket/folder.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="What to call it, unless it is an export. [default: as store does]"
+        ),
+    ] = None,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Store what lies in a folder or at a URL, verified.
+
+    What roost export wrote comes back under its own names, each file compared with the SHA-256 that the export names.
+    Anything else becomes one checkpoint. Exit code 3: stored, but in fewer copies than asked.
+    """
+    frame = Frame.of(home, config, json)
+    with frame.watched(), fsspec_required(), cluster_of(frame) as cluster:
+        from roost.integrations.transfer import import_ as take_in
+
+        told = lambda done: frame.output.progress("imported", {"name": done})  # noqa: E731
+        stored = take_in(cluster, source, name=name, told=told)
+    seconds = frame.seconds
+    total = sum(each.bytes for each in stored)
+    rows = [
+        {
+            "name": each.name, "version": each.version, "bytes": each.bytes, "copies": each.copies,
+            "unchanged": each.unchanged, "degraded": each.degraded,
+        }
+        for each in stored
+    ]  # fmt: skip
+    degraded = any(each.degraded for each in stored)
+    frame.output.result(
+        {"imported": rows, "bytes": total, "degraded": degraded},
+        [
+            *(
+                f"{printable(each.name)}: {'unchanged since' if each.unchanged else 'stored as'} version {each.version}"
+                for each in stored
+            ),
+            f"{counted(len(stored), 'checkpoint')}, {size(total)}, verified, in {duration(seconds)}",
+        ],
+        seconds=seconds,
+    )
+    if degraded:
+        frame.output.warn("DEGRADED: fewer copies than asked could be made. Import again when more machines are up.")
+    return EXIT_DEGRADED if degraded else 0
