@@ -1,7 +1,7 @@
 """One look at the files of a watched folder: which there are, and what each says of itself."""
 
 from roost.checkpoints.structure import Read, Structure, inspect
-from roost.core.errors import RoostError
+from roost.core.errors import NotFound, RoostError
 from roost.disk.port import Disk, FileInfo, FileKind
 
 FILES_MAX = 100_000
@@ -9,18 +9,24 @@ TEXT_BYTES_MAX = 64 * 1024 * 1024
 TEXTS = ("trainer_state.json", ".index.json", "latest")
 
 
-def find(disk: Disk) -> dict[str, FileInfo]:
-    """All regular files below the root, at most `FILES_MAX`; what is gone again or may not be read is left out. Raises
-    what listing the root raises."""
+def find(disk: Disk) -> tuple[dict[str, FileInfo], dict[str, RoostError]]:
+    """All regular files below the root, at most `FILES_MAX`, and what may not be looked at, with the error; what is
+    gone again is left out. Raises what listing the root raises."""
     found: dict[str, FileInfo] = {}
+    refused: dict[str, RoostError] = {}
     todo = [""]
     while todo:
         directory = todo.pop()
         try:
             listed = disk.list(directory)
-        except RoostError:
+        except NotFound:
             if not directory:
                 raise
+            continue
+        except RoostError as error:
+            if not directory:
+                raise
+            refused[directory] = error
             continue
         for name, kind in listed:
             path = f"{directory}/{name}" if directory else name
@@ -29,9 +35,11 @@ def find(disk: Disk) -> dict[str, FileInfo]:
             elif kind is FileKind.FILE and len(found) < FILES_MAX:
                 try:
                     found[path] = disk.info(path)
-                except RoostError:
+                except NotFound:
                     continue
-    return found
+                except RoostError as error:
+                    refused[path] = error
+    return found, refused
 
 
 def examine(disk: Disk, path: str) -> tuple[Structure, bytes]:

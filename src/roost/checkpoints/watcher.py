@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roost.checkpoints.finished import Seen, Unit, Verdict, judge, units
+from roost.checkpoints.finished import Seen, Unit, Verdict, is_ignored, judge, units
 from roost.checkpoints.holding import Changed
 from roost.checkpoints.looking import examine, find
 from roost.checkpoints.structure import State, Structure
@@ -34,6 +34,8 @@ RETRY_UNREACHED_S = 30.0
 
 Keep = Callable[[str], Awaitable[None]]
 """Stores the file or folder at this path below the watched folder; raises RoostError when that failed."""
+Refused = Callable[[str, RoostError], None]
+"""Hears, at each look, of a file or folder that cannot be read, and why."""
 Events = Callable[[], AsyncIterator[object]]
 """Yields whenever something below the folder changed, until it cannot tell any more."""
 
@@ -41,6 +43,10 @@ Events = Callable[[], AsyncIterator[object]]
 def nobody_tells() -> Holders | None:
     """On a system that does not tell who holds a file."""
     return None
+
+
+def nobody_hears(path: str, error: RoostError) -> None:
+    """Where `pending` is enough."""
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ class Watcher:
     changed: Callable[[], None] = field(default=lambda: None)
     """Called when `pending` may have changed."""
     holders: Callable[[], Holders | None] = nobody_tells
+    refused: Refused = nobody_hears
     events: Events | None = None
     memory: WatchMemory | None = None
     _files: dict[str, _File] = field(default_factory=dict)
@@ -119,12 +126,12 @@ class Watcher:
     async def look(self) -> bool:
         """One look through the folder; stores the newest of what is finished. Whether there may be more to store."""
         try:
-            found = await self.runtime.in_thread(find, self.disk)
+            found, refused = await self.runtime.in_thread(find, self.disk)
         except RoostError as error:
             self._wait_for({**self._waiting, "": error.message})
             return False
         self._note(found)
-        ready = await self._judge_all(await self.runtime.in_thread(units, list(found)))
+        ready = await self._judge_all(await self.runtime.in_thread(units, list(found)), refused)
         if ready:
             await self._store(max(ready, key=lambda one: (one.mtime_ns, one.path)))
         return len(ready) > 1
@@ -137,7 +144,7 @@ class Watcher:
             files[path] = known if known is not None and known.stamp == fresh.stamp else fresh
         self._files = files
 
-    async def _judge_all(self, found: list[Unit]) -> "list[_Ready]":
+    async def _judge_all(self, found: list[Unit], refused: dict[str, RoostError]) -> "list[_Ready]":
         """The finished units that are to be stored now; notes what the others wait for."""
         inside = _inside(found, self._files)
         stamps = {path: _stamp(files) for path, files in inside.items()}
@@ -145,7 +152,7 @@ class Watcher:
         self._troubles = {path: t for path, t in self._troubles.items() if stamps.get(path) == t.stamp}
         todo = [unit for unit in found if self._stored.get(unit.path) != stamps[unit.path]]
         holders = await self.runtime.in_thread(self.holders) if todo else None
-        waiting: dict[str, str] = {}
+        waiting = {path: self._refuse(path, error) for path, error in refused.items() if not is_ignored(_name(path))}
         ready: list[_Ready] = []
         for unit in todo:
             path, files = unit.path, inside[unit.path]
@@ -153,7 +160,13 @@ class Watcher:
             if trouble is not None and self.runtime.now() < trouble.not_before:
                 waiting[path] = trouble.reason
                 continue
-            verdict = await self.runtime.in_thread(self._judge, unit, files, holders)
+            try:
+                verdict = await self.runtime.in_thread(self._judge, unit, files, holders)
+            except NotFound:  # gone since the look
+                continue
+            except RoostError as error:
+                waiting[path] = self._refuse(path, error)
+                continue
             waiting[path] = "it is finished, and stored next" if verdict.finished else verdict.reason
             if verdict.finished:
                 newest = max(file.info.mtime_ns for file in files.values())
@@ -161,25 +174,22 @@ class Watcher:
         self._wait_for(waiting)
         return ready
 
+    def _refuse(self, path: str, error: RoostError) -> str:
+        self.refused(path, error)
+        return f"{error.message}: {error.hint}" if error.hint else error.message
+
     def _judge(self, unit: Unit, files: dict[str, _File], holders: Holders | None) -> Verdict:
+        """The verdict. Raises as the port does."""
         now = self.runtime.now()
         seen: dict[str, Seen] = {}
         for inside, file in files.items():
             path = "/".join(part for part in (unit.path, inside) if part)
-            try:
-                if file.examined is None or file.examined[0].state is not State.WHOLE:  # time stamps are coarse
-                    file.examined = examine(self.disk, path)
-            except RoostError as error:
-                return Verdict(False, error.message)
+            if file.examined is None or file.examined[0].state is not State.WHOLE:  # time stamps are coarse
+                file.examined = examine(self.disk, path)
             structure, text = file.examined
             held = holders.holds(file.info) if holders is not None else None
             seen[inside] = Seen(file.info.size, file.info.mtime_ns, now - file.since, held, structure, text)
-        beside = None
-        if unit.beside is not None:
-            try:
-                beside = examine(self.disk, unit.beside)[1]
-            except RoostError as error:
-                return Verdict(False, error.message)
+        beside = examine(self.disk, unit.beside)[1] if unit.beside is not None else None
         return judge(unit, seen, beside)
 
     def _wait_for(self, waiting: dict[str, str]) -> None:
@@ -233,6 +243,10 @@ class _Ready:
     path: str
     stamp: str
     files: dict[str, _File]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _inside(found: list[Unit], files: dict[str, _File]) -> dict[str, dict[str, _File]]:

@@ -67,7 +67,7 @@ class Watching:
         keeper = _Keeper(AsyncCluster(session, self._settings), folder, self._say)
         changed = asyncio.Event()
         watcher = Watcher(
-            self._runtime, PosixDisk(path), keeper.keep, changed.set, holders=holders.look,
+            self._runtime, PosixDisk(path), keeper.keep, changed.set, holders=holders.look, refused=keeper.complain,
             events=partial(changes, path), memory=await self._runtime.in_thread(self._memory, path),
         )  # fmt: skip
         self._watched.append((folder, watcher))
@@ -109,15 +109,20 @@ class _Keeper:
             own = Path(self._folder.path).name
         return "/".join(part for part in (self._folder.name, own) if part)
 
+    def complain(self, inside: str, error: RoostError) -> None:
+        """Say why it is not stored, and what to do, unless that was said already."""
+        name = self.name_of(inside)
+        if self._said.get(name) != error.message:
+            self._said[name] = error.message
+            text = f"{name} is not stored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+            self._say(Event("warning", text, {"name": name, "code": error.code}))
+
     async def keep(self, inside: str) -> None:
         name = self.name_of(inside)
         try:
             result = await self._cluster.store(Path(self._folder.path) / inside, name=name)
         except RoostError as error:
-            if self._said.get(name) != error.message:
-                self._said[name] = error.message
-                text = f"{name} is not stored: {error.message}"
-                self._say(Event("warning", text, {"name": name, "code": error.code}))
+            self.complain(inside, error)
             raise
         self._said.pop(name, None)
         if not result.unchanged:

@@ -36,6 +36,7 @@ class Watched:
     attempts: list[tuple[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     changes: int = 0
+    refused: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.begun = self.runtime.now()
@@ -45,7 +46,7 @@ class Watched:
         """A watcher as a new start would make it."""
         return Watcher(
             self.runtime, self.disk, self.keep, self.changed, holders=lambda: Holders(frozenset(self.held)),
-            events=self.events, memory=self.memory,
+            events=self.events, memory=self.memory, refused=lambda path, error: self.refused.add((path, error.message)),
         )  # fmt: skip
 
     async def events(self) -> AsyncIterator[object]:
@@ -443,11 +444,16 @@ def test_a_file_that_is_gone_or_unreadable_is_no_error() -> None:
         watched.disk.failing.add("a.safetensors")
         await asyncio.sleep(20)
         assert not watched.stored
+        [(path, why)] = watched.refused
+        assert path == "a.safetensors"
+        assert watched.watcher.pending[0][1].startswith(why)
         watched.disk.failing.clear()
+        watched.refused.clear()
         write_file(watched.disk, "b.bin", b"1")
         await asyncio.sleep(5)
         watched.disk.unlink("b.bin")
         await asyncio.sleep(20)
+        assert not watched.refused, "what is gone is no trouble"
         assert watched.names == ["a.safetensors"]
         assert watched.watcher.pending == []
         assert watched.changes > 0
