@@ -1,4 +1,5 @@
-"""`roost demo`: the whole story in a minute, with real processes: store, lose a node, damage a copy, gather, repair."""
+"""`roost demo`: the whole story in a minute, with real processes: store, lose a node, damage a copy, gather, repair;
+and a training that loses its disk and goes on."""
 
 import hashlib
 import os
@@ -13,6 +14,7 @@ import typer
 
 from roost.apps.cli.demo_checkpoint import make_checkpoint
 from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder, undisturbed
+from roost.apps.cli.demo_resume import lose_and_resume
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.output import Output
@@ -94,6 +96,7 @@ def _play(story: Story, folder: Path) -> None:
         story.add("start a cluster", begun, what=f"a coordinator and {counted(NODES, 'node')}, a process each")
         _store_and_lose(story, cluster, original)
         _gather_and_compare(story, cluster, original, folder / "back")
+        _train_and_resume(story, cluster, folder / "training")
     finally:
         with undisturbed():
             cluster.stop()
@@ -139,6 +142,14 @@ def _gather_and_compare(story: Story, cluster: DemoCluster, original: Path, back
     health = cluster.roost("verify", NAME).result["checkpoints"][0]["health"]
     made = counted(mended["copies"], "copy", "copies")
     story.add("repair", begun, what=f"{made} made again, node to node: {health}", count=mended["bytes"])
+
+
+def _train_and_resume(story: Story, cluster: DemoCluster, folder: Path) -> None:
+    begun = time.monotonic()
+    first, second, loss = lose_and_resume(cluster, folder)
+    lost = f"killed at step {first.last}, its disk lost, resumed from step {second.begun} in the cluster"
+    what = f"{lost}: at step {second.last} the loss is {loss:.3g}, to the last bit that of a run that nobody stopped"
+    story.add("train, lose the disk, resume", begun, what=what)
 
 
 def choose(chunks: list[dict[str, Any]]) -> tuple[str, str, str]:
@@ -191,3 +202,4 @@ def summary(story: Story, seconds: float) -> Iterator[str]:
     yield from table(("STEP", "TIME", "BYTES"), [*rows, ("all of it", duration(seconds), "")], right=(1, 2))
     yield ""
     yield "One node killed, one copy damaged: every byte is back, and every chunk on two nodes again."
+    yield "One training killed and its disk lost: it went on as if nothing had been."

@@ -45,7 +45,7 @@ class DemoCluster:
     A context manager: started when the block begins, stopped when it ends."""
 
     def __init__(self, folder: Path, nodes: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._nodes = nodes
         self.home = Home(folder / "home")
         self._settings = folder / "roost.yaml"
@@ -74,7 +74,7 @@ class DemoCluster:
         with open(self._log, "w", encoding="utf-8") as log:
             # A session of its own, so that Ctrl-C reaches the demo alone, which then ends the processes in order.
             self._coordinator = subprocess.Popen(
-                self.command("start", "--local", count, "-n", count), cwd=self._folder, env=environment(),
+                self.command("start", "--local", count, "-n", count), cwd=self.folder, env=environment(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             )  # fmt: skip
         assert self._coordinator.stdout is not None
@@ -107,7 +107,7 @@ class DemoCluster:
         begun = time.monotonic()
         try:
             done = subprocess.run(
-                self.command(*arguments), cwd=self._folder, env=environment(), stdin=subprocess.DEVNULL,
+                self.command(*arguments), cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
@@ -175,7 +175,7 @@ class DemoCluster:
                 ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
             )
             spelled = done.stdout
-        return str(self._folder) in spelled
+        return str(self.folder) in spelled
 
 
 def _free_port() -> int:
