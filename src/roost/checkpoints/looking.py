@@ -1,6 +1,7 @@
 """One look at the files of a watched folder: which there are, and what each says of itself."""
 
-from roost.checkpoints.structure import Read, Structure, inspect
+from roost.checkpoints.structure import Structure, inspect
+from roost.codec.reading import Read
 from roost.core.errors import NotFound, RoostError
 from roost.disk.port import Disk, FileInfo, FileKind
 

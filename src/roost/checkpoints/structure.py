@@ -5,17 +5,15 @@ Only headers and directories are read, never a tensor, and nothing is ever unpic
 
 import enum
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from roost.codec import gguf, hdf5
+from roost.codec.reading import Read
 from roost.codec.safetensors import JSON_BYTES_MAX, LENGTH_BYTES, header_length, parse_header
 from roost.codec.torchzip import member_spans
 from roost.core.errors import Failed
 
 JSON_FILE_BYTES_MAX = 64 * 1024 * 1024
-Read = Callable[[int, int], bytes]
-"""`read(offset, length)`: those bytes of the file, fewer only at its end."""
 
 
 class State(enum.StrEnum):

@@ -5,10 +5,8 @@ Source of the format: ggml-org/ggml, `docs/gguf.md` (versions 2 and 3); the size
 """
 
 import struct
-from collections.abc import Callable
 
-Read = Callable[[int, int], bytes]
-"""`read(offset, length)`: those bytes of the file, fewer only at its end."""
+from roost.codec.reading import Read
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

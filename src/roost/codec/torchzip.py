@@ -5,10 +5,8 @@ pickle is touched: all that is wanted is where the bytes of each member lie, so 
 """
 
 import struct
-from collections.abc import Callable
 
-Read = Callable[[int, int], bytes]
-"""`read(offset, length)`: those bytes of the file, fewer only at its end."""
+from roost.codec.reading import Read
 
 DIRECTORY_BYTES_MAX = 64 * 1024 * 1024
 MEMBERS_MAX = 500_000
