@@ -153,7 +153,8 @@ def trainer_again(out: Path, tell: Teller) -> None:
 
     class Slow(torch.optim.SGD):  # type: ignore[misc, unused-ignore]
         def state_dict(self) -> Any:
-            if (out / "checkpoint-1/trainer_state.json").exists():
+            weights, state = out / "checkpoint-1/model.safetensors", out / "checkpoint-1/trainer_state.json"
+            if state.exists() and weights.stat().st_mtime_ns > state.stat().st_mtime_ns:
                 tell.half("checkpoint-1")
             return super().state_dict()
 
