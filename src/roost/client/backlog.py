@@ -54,11 +54,24 @@ class Waiting:
     holds: int = 1
     not_before: float = 0.0
     reason: str = ""
+    paths: frozenset[str] = frozenset()
     result: "asyncio.Future[StoreResult] | None" = None
+
+    def hold_again(self) -> None:
+        """Open the files anew. Raises as `hold`, and Failed when one is gone that was there before: a rotation is
+        removing them. The old ones stay open then."""
+        before = _paths(self.held) if self.held is not None else self.paths
+        held = hold(self.path, name=self.given)
+        if gone := before - _paths(held):
+            held.close()
+            raise Failed(f"{min(gone)} is not there any more", hint="it was removed before it was stored")
+        self.close()
+        self.held = held
 
     def close(self) -> None:
         """Let go of the files."""
         if self.held is not None:
+            self.paths = _paths(self.held)
             self.held.close()
             self.held = None
 
@@ -89,6 +102,10 @@ class Backlog:
 
     async def store(self, item: Waiting) -> StoreResult:
         """Let it wait for its turn; what became of it. Raises the RoostError that it was given up for."""
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._callers.add(caller)
+        caller.add_done_callback(self._callers.discard)
         item.result = asyncio.get_running_loop().create_future()
         self._items.append(item)
         late = [one for one in self._items if one is not self._current]
@@ -98,10 +115,6 @@ class Backlog:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         self._wake.set()
-        caller = asyncio.current_task()
-        assert caller is not None
-        self._callers.add(caller)
-        caller.add_done_callback(self._callers.discard)
         return await item.result
 
     async def drained(self, timeout_s: float | None = None) -> None:
@@ -183,7 +196,8 @@ class Backlog:
             await self._await_others(item)
         if item.held is None:
             item.holds += 1
-            item.held = await self._runtime.in_thread(lambda: hold(item.path, name=item.given))
+            await self._runtime.in_thread(item.hold_again)
+        assert item.held is not None
         return item.held
 
     async def _await_others(self, item: Waiting) -> None:
@@ -197,12 +211,11 @@ class Backlog:
         if missing:
             program_log().warning("backup of %s: stored without %s", item.name, ", ".join(missing))
         try:
-            held = await self._runtime.in_thread(lambda: hold(item.path, name=item.given))
+            await self._runtime.in_thread(item.hold_again)
         except RoostError as error:  # rotated away meanwhile: what was opened at first is all there is
+            if item.held is None:
+                raise
             program_log().warning("backup of %s: stored as it was at first: %s", item.name, error.message)
-        else:
-            item.close()
-            item.held = held
 
     # -- how it ends ---------------------------------------------------------------------------------------------
 
@@ -272,6 +285,10 @@ def tell_failed(name: str, error: RoostError) -> None:
     """Say aloud that there is no backup of `name`."""
     hint = f" ({error.hint})" if error.hint else ""
     program_log().error("NO BACKUP of %s: %s%s", name, error.message, hint)
+
+
+def _paths(held: Held) -> frozenset[str]:
+    return frozenset(found.path for found in held.holding.scan.found)
 
 
 def _absent(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -237,6 +237,39 @@ def test_what_changed_is_opened_anew_a_few_times(tmp_path: Path, caplog: pytest.
     simulate(scenario, tmp_path)
 
 
+def test_a_folder_that_a_rotation_is_removing_is_not_stored_in_part(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    for name in ("model", "optimizer", "rng_state_0.pth"):
+        (folder / name).write_bytes(name.encode())
+
+    async def scenario(program: Program) -> None:
+        seen: list[list[str]] = []
+
+        async def store_held(
+            held: Held, *, redundancy: str | None = None, progress: Progress | None = None
+        ) -> StoreResult:
+            if errors := program.errors.get(held.name):
+                raise errors.pop(0)
+            seen.append([found.path for found in held.holding.scan.found])
+            return stored(held.name)
+
+        program.store_held = store_held  # type: ignore[method-assign]
+        both = ("rng_state_0.pth", "rng_state_1.pth")
+        awaiting = Waiting(folder, "run/1", "run/1", hold(folder, name="run/1"), both)
+        changed = Waiting(folder, "run/2", "run/2", hold(folder, name="run/2"))
+        program.errors["run/2"] = [Changed("model")]
+        tasks = [asyncio.create_task(program.backlog.store(item)) for item in (awaiting, changed)]
+        await asyncio.sleep(1)
+        (folder / "optimizer").unlink()
+        await tasks[0]
+        assert seen == [["model", "optimizer", "rng_state_0.pth"]]
+        with pytest.raises(Failed, match="optimizer is not there any more"):
+            await tasks[1]
+
+    simulate(scenario, tmp_path)
+
+
 def test_files_of_other_processes_are_waited_for_and_belong_to_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
