@@ -9,7 +9,6 @@ import sys
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import FsspecReader, FsspecWriter
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
@@ -26,13 +25,12 @@ def main() -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(world))
     mesh = init_device_mesh("cpu", (int(world),))
-    storage = {"home": os.environ["ROOST_HOME"], "config": os.environ["ROOST_CONFIG"]}
     if what == "save":
         state = {"weight": distribute_tensor(whole(int(seed)), mesh, [Shard(0)]), "step": int(seed)}
-        dcp.save(state, storage_writer=FsspecWriter(url, **storage))
+        dcp.save(state, checkpoint_id=url)
     else:
         state = {"weight": distribute_tensor(torch.zeros(ROWS, COLUMNS), mesh, [Shard(0)]), "step": 0}
-        dcp.load(state, storage_reader=FsspecReader(url, **storage))
+        dcp.load(state, checkpoint_id=url)
         weight = state["weight"]
         assert isinstance(weight, DTensor)
         assert torch.equal(weight.full_tensor(), whole(int(seed))), "other numbers came back"

@@ -1,6 +1,7 @@
 """torch's distributed checkpoint, straight on the cluster by ``roost://``: no local copy, and resharded on load."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,9 +32,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def ranks(cluster: Cluster, what: str, url: str, *, world: int, seed: int, folder: Path) -> None:
     """Run one process a rank to their ends."""
     meeting = folder / f"{what}-{world}-{seed}"
-    environment = {
-        **os.environ, "ROOST_HOME": str(cluster.home), "ROOST_CONFIG": str(cluster.config), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    shutil.copy(cluster.config, folder / "roost.yaml")  # which a program finds where it runs
+    environment = {**os.environ, "ROOST_HOME": str(cluster.home), "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), what, url, str(rank), str(world), str(meeting), str(seed)],

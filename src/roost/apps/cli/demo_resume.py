@@ -1,4 +1,4 @@
-"""The demo's last act: a training is killed and its disk lost, and it goes on from the cluster as if nothing had been."""
+"""The demo's last act: a training is killed, its disk is lost, and it goes on from the cluster all the same."""
 
 import json
 import shutil
@@ -79,7 +79,6 @@ def lose_and_resume(cluster: DemoCluster, folder: Path) -> tuple[Ran, Ran, float
         raise Failed("the training began anew although checkpoints of it are stored")
     wrong = [step for ran in (first, second) for step, loss in ran.losses.items() if loss != whole.losses[step]]
     if wrong or second.last != whole.last:
-        raise Damaged(
-            f"the loss of step {min(wrong, default=whole.last)} is not that of a training that nobody stopped"
-        )
+        at = min(wrong, default=whole.last)
+        raise Damaged(f"the loss of step {at} is not that of a training that nobody stopped")
     return first, second, whole.losses[whole.last]

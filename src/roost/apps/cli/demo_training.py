@@ -16,9 +16,9 @@ from pathlib import Path
 
 import roost
 
-STEPS, SAVE_EVERY = 900, 75
+STEPS, SAVE_EVERY = 600, 50
 FEATURES, BATCH = 16, 256
-RATE, MOMENTUM = 0.05, 0.9
+RATE, MOMENTUM, NOISE = 0.02, 0.9, 0.5
 KEPT = 2
 """Checkpoints that stay on the disk, as trainings rotate them."""
 
@@ -37,7 +37,7 @@ class Training:
         gradient, total = [0.0] * FEATURES, 0.0
         for _ in range(BATCH):
             row = [self.chance.random() - 0.5 for _ in range(FEATURES)]
-            wanted = sum(x * (i + 1) for i, x in enumerate(row))
+            wanted = sum(x * (i + 1) for i, x in enumerate(row)) + self.chance.gauss(0.0, NOISE)
             error = sum(w * x for w, x in zip(self.weights, row, strict=True)) - wanted
             total += error * error
             for i, x in enumerate(row):
@@ -66,6 +66,7 @@ class Training:
 
 
 def tell(**fields: object) -> None:
+    """Print one JSON line."""
     print(json.dumps(fields), flush=True)
 
 
