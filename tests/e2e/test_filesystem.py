@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,26 @@ def test_copied_moved_put_and_removed(fs: Any, model: Path, cluster: Cluster, tm
     removed = cluster.done("ls", "moved", "--removed")["checkpoints"]
     assert {row["name"] for row in removed} == {"moved/a.bin", "moved/b.bin", "moved/c.bin"}
     assert fs.exists("qwen/step-1/sub/config.json")
+
+
+def read_elsewhere(file: Any, fs: Any, said: Any) -> None:
+    said.put((file.read(), fs.ls("qwen/step-1", detail=False)[0]))
+
+
+def test_a_forked_process_reads_on(fs: Any, model: Path) -> None:
+    """As the workers of a DataLoader do, with a dataset that was opened before."""
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+    with fs.open("qwen/step-1/model.safetensors", block_size=1000) as file:
+        head = file.read(10)
+        worker = context.Process(target=read_elsewhere, args=(file, fs, said), daemon=True)
+        worker.start()
+        rest, first = said.get(timeout=60)
+        worker.join(60)
+        content = (model / "model.safetensors").read_bytes()
+        assert head + rest == content
+        assert first == "qwen/step-1/empty"
+        assert head + file.read() == content, "and nothing of that is felt here"
 
 
 def test_nobody_is_told_that_it_is_not_there_when_nobody_can_tell(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Cluster:
 
     def close(self) -> None:
         """Close all connections; what still runs is cancelled. Idempotent."""
-        if self._loop.is_open:
+        if self._loop.is_open and not self._loop.is_foreign:
             self._loop.run(self._cluster.aclose())
             self._loop.close()
 

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Protocol, TypeVar, cast
 
+from roost.core.errors import Failed
+
 T = TypeVar("T")
 
 CARRIERS_MAX = 64
@@ -128,9 +130,11 @@ def _to_its_end(work: Callable[[], Coroutine[object, object, T]]) -> T:
 
 
 class LoopThread:
-    """An event loop in a thread of its own, for programs that have none, or one of their own."""
+    """An event loop in a thread of its own, for programs that have none, or one of their own. A process that is forked
+    has no such thread: there it raises Failed instead of waiting for ever."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that ends without closing must not hang here.
         self._thread = threading.Thread(target=self._serve, name="roost loop", daemon=True)
@@ -147,6 +151,12 @@ class LoopThread:
     def run(self, work: Coroutine[object, object, T]) -> T:
         """Run `work` there to its end and return what it returns. An interrupt here, such as Ctrl-C, cancels it, and is
         raised when it has ended."""
+        if self.is_foreign:
+            work.close()
+            raise Failed(
+                "this belongs to the process that this one was forked from, and does not work here",
+                hint="connect anew in each process",
+            )
         ended = threading.Event()
         begun: list[asyncio.Task[T]] = []
 
@@ -175,9 +185,14 @@ class LoopThread:
         """Whether it still takes work."""
         return not self._loop.is_closed()
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was made in another process, which was forked since."""
+        return os.getpid() != self._process
+
     def close(self) -> None:
-        """Cancel what still runs and end the thread. Idempotent."""
-        if not self.is_open:
+        """Cancel what still runs and end the thread. Idempotent; nothing in a forked process."""
+        if not self.is_open or self.is_foreign:
             return
         self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -51,12 +51,18 @@ class RoostFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
         super().__init__(*args, **options)
         self._home = home
         self._config = config
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
         self._connected: Cluster | None = None
         self._opened: dict[tuple[str, str], Opened] = {}
 
     @property
     def cluster(self) -> Cluster:
-        """The cluster, connected to when it is first needed."""
+        """The cluster, connected to when it is first needed, in each process anew: datasets are read by forked ones."""
+        if os.getpid() != self._process:
+            self._forget()
         if self._connected is None:
             self._connected = connect(home=self._home, config=self._config)
         return self._connected
@@ -140,10 +146,11 @@ class RoostFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has n
     def _opened_at(self, reference: str) -> Opened:
         """The version at a reference, with what was read of it before if it is the same still."""
         name, version = split_reference(reference)
+        cluster = self.cluster
         if version is None:
             newest = [row for row in self._listing(name).checkpoints if row.name == name]
             version = newest[0].version if newest else ""
-        known = self._opened.pop((name, version), None) or self.cluster.open(reference)
+        known = self._opened.pop((name, version), None) or cluster.open(reference)
         self._opened[name, known.version] = known
         while len(self._opened) > OPENED_MAX:
             del self._opened[next(iter(self._opened))]
@@ -266,13 +273,16 @@ class _Read(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
     """A file of a version, read in ranges."""
 
     def __init__(self, fs: RoostFileSystem, path: str, opened: Opened, inside: str, **options: Any) -> None:
-        self._opened = opened
+        self._reference = f"{opened.name}@{opened.version}"
         self._inside = inside
         size = next(row.bytes for row in opened.files if row.path == inside)
         super().__init__(fs, path, mode="rb", size=size, **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return bytes(self._opened.read(self._inside, start, min(end, self.size)))
+        opened = self.fs._opened_at(
+            self._reference
+        )  # its bytes never change, and it may be open in this process no more
+        return bytes(opened.read(self._inside, start, min(end, self.size)))
 
 
 class _Written(io.BufferedIOBase):

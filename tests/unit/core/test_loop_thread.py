@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from roost.core.errors import Failed
 from roost.core.runtime import LoopThread
 
 
@@ -74,3 +75,19 @@ def test_closing_cancels_what_still_runs() -> None:
     loop.start(work())
     loop.close()
     assert ended.is_set()
+
+
+def test_in_a_forked_process_it_says_so_instead_of_waiting_for_ever() -> None:
+    loop = LoopThread()
+    assert loop.run(_name_of_the_thread()) == "roost loop"
+    child = os.fork()
+    if not child:
+        try:
+            loop.run(_name_of_the_thread())
+        except Failed:
+            loop.close()
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert loop.run(_name_of_the_thread()) == "roost loop"
+    loop.close()
