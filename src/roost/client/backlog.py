@@ -184,7 +184,8 @@ class Backlog:
             await self._failed(item, error)
         except Exception as error:  # supervised: a fault of ours ends this backup alone
             await self._close_cluster()
-            await self._give_up(item, Failed(f"{type(error).__name__}: {error}", hint="please report this as a bug"))
+            hint = ENDED if self._hurry else "please report this as a bug"
+            await self._give_up(item, Failed(f"{type(error).__name__}: {error}", hint=hint))
         else:
             await self._stored(item, result)
         finally:
@@ -228,7 +229,7 @@ class Backlog:
         log.info("backup of %s stored as version %s: %s", result.name, result.version, told)
         if result.degraded:
             log.warning("backup of %s has fewer copies than asked: %s", result.name, told)
-        await self._runtime.in_thread(self._notes.stored, result.name)
+        await self._noting(lambda: self._notes.stored(result.name))
         if item.result is not None and not item.result.done():
             item.result.set_result(result)
 
@@ -269,7 +270,13 @@ class Backlog:
     async def _note(self, item: Waiting, error: RoostError, *, waiting: bool) -> None:
         at = int(self._runtime.wall())
         note = BackupNote(item.name, str(item.path), at, error.message, error.hint, waiting=waiting)
-        await self._runtime.in_thread(self._notes.write, note)
+        await self._noting(lambda: self._notes.write(note))
+
+    async def _noting(self, work: Callable[[], None]) -> None:
+        try:
+            await self._runtime.in_thread(work)
+        except RuntimeError:  # Python 3.12.0 to 3.12.2 start no thread any more when a program ends
+            work()
 
     async def _close_cluster(self) -> None:
         cluster, self._cluster = self._cluster, None

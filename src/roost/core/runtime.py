@@ -222,7 +222,11 @@ class _Pool:
         self._under_way += 1
         try:
             if self._under_way > len(self._threads) and len(self._threads) < self._threads_max:
-                self._start_thread()
+                try:
+                    self._start_thread()
+                except RuntimeError:  # none can be started now: those that are there do it all
+                    if not self._threads:
+                        raise
             self._waiting.put(job)
             await job.done(cancel)
         finally:
@@ -237,8 +241,8 @@ class _Pool:
     def _start_thread(self) -> None:
         # A daemon: the process may end while threads are idle, and they work only for callers that wait for them.
         thread = threading.Thread(target=_serve, args=(self._waiting,), name=self._name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def close(self) -> None:
         for _ in self._threads:

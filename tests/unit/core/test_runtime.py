@@ -38,6 +38,24 @@ async def test_a_cancelled_caller_is_released_only_when_the_work_has_ended() -> 
     runtime.close()
 
 
+async def test_where_no_thread_can_be_started_any_more_those_that_are_there_do_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    runtime, fresh = SystemRuntime(), SystemRuntime()
+    assert await runtime.in_thread(int) == 0
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert await asyncio.gather(*(runtime.in_thread(abs, -number) for number in range(5))) == list(range(5))
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await fresh.in_thread(int)
+    monkeypatch.undo()
+    assert await fresh.in_thread(int) == 0
+    runtime.close()
+    fresh.close()
+
+
 async def test_no_more_threads_than_allowed_work_at_once() -> None:
     runtime = SystemRuntime(threads_max=2)
     both, go_on = threading.Barrier(3), threading.Event()
