@@ -86,3 +86,21 @@ def test_accelerate_goes_on_where_it_was(cluster: Cluster, tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "out")
     on = losses(run(cluster, "accelerate", tmp_path / "out", "--resume", "--steps", 12))
     assert on == {step: whole[step] for step in (10, 11, 12)}
+
+
+@pytest.mark.parametrize("kind", ["trainer", "accelerate"])
+def test_of_several_processes_one_stores_and_the_parts_of_all_are_in_it(
+    cluster: Cluster, tmp_path: Path, kind: str
+) -> None:
+    need("transformers", "accelerate")
+    words = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, PROGRAM)
+    out, name = tmp_path / "out", f"{kind}-of-two"
+    with training(cluster, *words, kind, out, "--name", name, "--steps", 3) as one:
+        one.end()
+    [row] = cluster.done("ls", f"{name}/")["checkpoints"]
+    assert row["version"].startswith("1-"), "stored once"
+    [folder] = [path for path in out.iterdir() if path.name.endswith("-3")]
+    back = cluster.gathered(row["name"])
+    assert trees.tree_of(back) == trees.tree_of(folder)
+    parts = "rng_state_?.pth" if kind == "trainer" else "random_states_?.pkl"
+    assert len(list(back.glob(parts))) == 2

@@ -1,11 +1,13 @@
 """Programs that train something tiny with a real library and back up what they save; tests run them as processes.
 
 ``trainers.py KIND OUT [--steps N] [--resume] [--gated]`` says a JSON line for each step with its exact loss, for each
-save with its seconds, and what it went on from. Gated, it reads a line before each step.
+save with its seconds, and what it went on from. Gated, it reads a line before each step. Of several ranks only the
+first one speaks.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +26,8 @@ SAID_TO = sys.stdout
 
 
 def say(**told: object) -> None:
-    print(json.dumps(told), flush=True, file=SAID_TO)
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(told), flush=True, file=SAID_TO)
 
 
 def tokens() -> torch.Tensor:
@@ -77,7 +80,7 @@ def trainer(options: argparse.Namespace) -> None:
     arguments = TrainingArguments(
         output_dir=options.out, max_steps=options.steps, save_steps=SAVE_EVERY, save_total_limit=1, logging_steps=1,
         per_device_train_batch_size=4, use_cpu=True, report_to="none", disable_tqdm=True, seed=SEED,
-        learning_rate=1e-3, lr_scheduler_type="cosine",
+        learning_rate=1e-3, lr_scheduler_type="cosine", ddp_backend="gloo",
     )  # fmt: skip
     data = [{"input_ids": one, "labels": one} for one in tokens()]
     found = resume_from_roost(options.name, options.out) if options.resume else None
