@@ -18,7 +18,7 @@ def test_no_promise_is_broken(seed: int) -> None:
     assert outcome.nothing_listed or any("at the end" in word for word in outcome.covered)
 
 
-@pytest.mark.parametrize("seed_twice", [3, 7])
+@pytest.mark.parametrize("seed_twice", [3])
 def test_a_seed_replays_to_the_last_step(seed_twice: int) -> None:
     """Twice here, and once in a process that hashes strings otherwise."""
     first = run(seed_twice)
