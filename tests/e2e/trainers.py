@@ -80,7 +80,7 @@ def trainer(options: argparse.Namespace) -> None:
     arguments = TrainingArguments(
         output_dir=options.out, max_steps=options.steps, save_steps=SAVE_EVERY, save_total_limit=1, logging_steps=1,
         per_device_train_batch_size=4, use_cpu=True, report_to="none", disable_tqdm=True, seed=SEED,
-        learning_rate=1e-3, lr_scheduler_type="cosine", ddp_backend="gloo",
+        learning_rate=1e-3, lr_scheduler_type="cosine", ddp_backend="gloo" if "RANK" in os.environ else None,
     )  # fmt: skip
     data = [{"input_ids": one, "labels": one} for one in tokens()]
     found = resume_from_roost(options.name, options.out) if options.resume else None

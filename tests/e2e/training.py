@@ -11,7 +11,7 @@ from typing import Any
 
 from e2e.cluster import Cluster
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 
 
 class Training:
