@@ -2,6 +2,10 @@
 which tests stay together."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ours", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("ours")
 
 pytest_plugins = ["scheduling"]
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
-from roost.checkpoints import gather, surplus
+from roost.checkpoints import fetching, surplus
 from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.collect import Periods, Surplus
 from roost.checkpoints.commit import commit_handler
@@ -144,7 +144,7 @@ def trusts_what_it_reads(planted: ExitStack) -> None:
 
     planted.enter_context(mock.patch.object(ObjectReader, "read", read))
     planted.enter_context(mock.patch.object(RemoteChunkStore, "get", get))
-    planted.enter_context(mock.patch.object(gather, "_decode", decoded))
+    planted.enter_context(mock.patch.object(fetching, "_decode", decoded))
 
 
 def gathers_unsynced(planted: ExitStack) -> None:
