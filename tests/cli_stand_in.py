@@ -188,7 +188,7 @@ class StandInCluster:
         self._answer("nodes")
         return self.rows
 
-    async def status(self) -> ClusterStatus:
+    async def status(self, *, ask: bool = True) -> ClusterStatus:
         self._answer("status")
         return self.found
 

@@ -321,12 +321,13 @@ class AsyncCluster:
 
         return await forget(self.session, node, force=force)
 
-    async def status(self) -> ClusterStatus:
-        """Everything at one look; the health of each newest version is asked now."""
+    async def status(self, *, ask: bool = True) -> ClusterStatus:
+        """Everything at one look; the health of each newest version is asked now, or, without `ask`, what was last
+        known."""
         from roost.client.overview import node_rows, status_of
         from roost.client.run_state import serving
 
-        listing = await self.list(newest=True, health=True)
+        listing = await self.list(newest=True, health=ask)
         rows = await node_rows(self.session)
         coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
         return status_of(self._settings, self.session, rows, listing, coordinator)

@@ -190,6 +190,7 @@ def status_of(
         single_machine=view.single_machine,
         coordinator_running=coordinator is not None,
         problems=tuple(problems),
+        page=coordinator.page if coordinator else "",
         watching=tuple(WatchRow(path, tuple(waits)) for path, waits in coordinator.watching) if coordinator else (),
         others=tuple(OtherRow(m.node_id, m.name) for m in view.members if not m.storage),
     )

@@ -278,7 +278,7 @@ class OtherRow(msgspec.Struct, frozen=True):
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):
-    """The whole cluster at one look."""
+    """The whole cluster at one look; `page` is the address of the coordinator's page, if it runs here."""
 
     cluster: str
     nodes: tuple[NodeRow, ...]
@@ -289,6 +289,7 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     coordinator_running: bool
     problems: tuple[str, ...]
     watching: tuple[WatchRow, ...] = ()
+    page: str = ""
     others: tuple[OtherRow, ...] = ()
 
 

@@ -21,11 +21,12 @@ BYTES_MAX = 1024 * 1024
 
 class RunState(msgspec.Struct, frozen=True):
     """``run.json``. `pid` is 0 while the process has not said yet which it is. `watching` is (folder, [(name, what it
-    waits for)])."""
+    waits for)]), `page` the address of its web page."""
 
     pid: int
     address: str
     watching: list[tuple[str, list[tuple[str, str]]]] = []
+    page: str = ""
 
 
 def take_home(disk: Disk, home: Home) -> Lock:

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roost.node.coordinator import run_coordinator
     from roost.node.daemon import run_node
-    from roost.node.events import Event, Say
+    from roost.node.events import Event, History, Numbered, Say
+    from roost.node.inside import Beside, Inside
     from roost.node.joining import Invitation, cluster_shown, the_cluster
     from roost.node.recovery import Recovered, new_code, recover
     from roost.node.tokens import create_token, revoke_tokens
     from roost.node.watching import watch_alone
 
 __all__ = [
-    "Event", "Invitation", "Recovered", "Say", "cluster_shown", "create_token", "new_code", "recover", "revoke_tokens",
-    "run_coordinator", "run_node", "the_cluster", "watch_alone",
+    "Beside", "Event", "History", "Inside", "Invitation", "Numbered", "Recovered", "Say", "cluster_shown",
+    "create_token", "new_code", "recover", "revoke_tokens", "run_coordinator", "run_node", "the_cluster",
+    "watch_alone",
 ]  # fmt: skip
 
 _PLACES = {
-    "Event": "events", "Say": "events", "create_token": "tokens", "revoke_tokens": "tokens",
+    "Event": "events", "History": "events", "Numbered": "events", "Say": "events", "Beside": "inside",
+    "Inside": "inside", "create_token": "tokens", "revoke_tokens": "tokens",
     "Recovered": "recovery", "new_code": "recovery", "recover": "recovery", "run_coordinator": "coordinator",
     "run_node": "daemon", "Invitation": "joining", "cluster_shown": "joining", "the_cluster": "joining",
     "watch_alone": "watching",

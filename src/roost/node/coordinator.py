@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from roost.checkpoints.steward import Mended, Steward
+from roost.client.cluster import AsyncCluster
 from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.client.session import Session, hello_of, member_network, open_session
@@ -30,7 +31,8 @@ from roost.net.contacts import Contacts
 from roost.net.server import Call, Reply, Server
 from roost.net.stream import Listener, Peer
 from roost.node.authority import keep_sealed, refuse_node_home, take_identity
-from roost.node.events import Event, Say, until_signalled
+from roost.node.events import Event, History, Say, until_signalled
+from roost.node.inside import Beside, Inside
 from roost.node.inviting import Inviting
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
 from roost.node.strangers import stranger_handlers
@@ -47,15 +49,16 @@ INSTANCE_BYTES = 16
 
 
 async def run_coordinator(
-    home: Home, settings: Settings, *, ready_at: int | None, local: int | None, invite: bool, say: Say
-) -> None:
+    home: Home, settings: Settings, *, ready_at: int | None, local: int | None, invite: bool, say: Say,
+    beside: Beside | None = None,
+) -> None:  # fmt: skip
     """Run until SIGINT or SIGTERM; local nodes end with it then, but not when it is killed.
 
     `local` is the number of local nodes (None: as the settings say), `ready_at` how many nodes *ready* waits for
     (None: the local ones). With `invite` a join code is shown, and a token once, in events: somebody is there to see
-    them. Makes the cluster's authority in an empty home. Busy when the home is served already,
-    UsageError when it is a storage node's, NotAdmitted when local nodes were asked for that only the authority's key
-    could let in.
+    them. `beside` runs beside its services. Makes the cluster's authority in an empty home. Busy when the home is
+    served already, UsageError when it is a storage node's, NotAdmitted when local nodes were asked for that only the
+    authority's key could let in.
     """
     runtime = SystemRuntime()
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,7 +68,7 @@ async def run_coordinator(
     try:
         found = partial(take_identity, disk, home, settings.cluster, at=int(runtime.wall()), say=say)
         authority, identity = await runtime.in_thread(found)
-        coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say)
+        coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say, beside)
         await until_signalled(coordinator.run(local, ready_at, invite=invite))
         say(Event("stopping", "stopped"))
     finally:
@@ -77,7 +80,7 @@ class _Coordinator:
 
     def __init__(
         self, runtime: SystemRuntime, disk: PosixDisk, home: Home, settings: Settings, authority: Authority | None,
-        identity: Identity, say: Say,
+        identity: Identity, say: Say, beside: Beside | None,
     ) -> None:  # fmt: skip
         self._runtime = runtime
         self._disk = disk
@@ -85,7 +88,10 @@ class _Coordinator:
         self._settings = settings
         self._authority = authority
         self._identity = identity
-        self._say = say
+        self._history = History(runtime.wall)
+        self._said = say
+        self._beside = beside
+        self._page = ""
         self._begun = runtime.now()
         self._instance = runtime.token_bytes(INSTANCE_BYTES)
         self._contacts = Contacts(runtime)
@@ -98,7 +104,7 @@ class _Coordinator:
             machine=identity.machine,
             name=(platform.node() or "node").partition(".")[0],
         )
-        self._watching = Watching(runtime, home, settings, say, self._tell_state)
+        self._watching = Watching(runtime, home, settings, self._say, self._tell_state)
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
         self._untold = False
@@ -220,6 +226,18 @@ class _Coordinator:
             group.create_task(self._tell_ready(session, agent, ready_at))
             for folder in self._settings.watch:
                 group.create_task(self._watching.run(session, folder))
+            if self._beside is not None:
+                cluster = AsyncCluster(session, self._settings, home=self._home)
+                group.create_task(self._beside(Inside(cluster, self._history, self._watching.pending, self._opened)))
+
+    async def _opened(self, url: str, text: str) -> None:
+        self._page = url
+        self._say(Event("page", text, {"url": url}))
+        await self._tell_state()
+
+    def _say(self, event: Event) -> None:
+        self._history.add(event)
+        self._said(event)
 
     def _steward(self, session: Session) -> Steward:
         def told(mended: Mended) -> None:
@@ -313,7 +331,7 @@ class _Coordinator:
     async def _tell_state(self) -> None:
         """Note in the home who serves it and what is watched. A disk that does not take that ends nothing: it is said,
         once, and tried again at the next change."""
-        state = RunState(os.getpid(), str(self._address), self._watching.pending())
+        state = RunState(os.getpid(), str(self._address), self._watching.pending(), self._page)
         try:
             await self._runtime.in_thread(write_run_state, self._disk, self._home, state)
         except RoostError as error:

@@ -93,6 +93,11 @@ class Home:
         return self.root / "backups"
 
     @property
+    def api_token(self) -> Path:
+        """What must be shown to the API when it does not listen on loopback; made by the coordinator."""
+        return self.root / "api-token"
+
+    @property
     def nodes(self) -> Path:
         """The homes of the local nodes."""
         return self.root / "nodes"

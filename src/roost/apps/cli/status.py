@@ -97,6 +97,8 @@ def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
     kinds = ", ".join(f"{count:,} {health}" for health, count in found.by_health.items() if count)
     coordinator = "running here" if found.coordinator_running else "not running here"
     yield f"cluster      {printable(found.cluster)}, coordinator {coordinator}"
+    if found.page:
+        yield f"page         {found.page}"
     yield f"checkpoints  {found.checkpoints:,}{f' ({kinds})' if kinds else ''}, {size(found.bytes)}"
     if found.nodes:
         yield ""
