@@ -260,7 +260,7 @@ KEYS: tuple[Key, ...] = (
     Key("node.listen", "0.0.0.0:7400", _ADDRESS),
     Key("node.reserve", "1GiB", _SIZE),
     Key("node.capacity", "0", _SIZE),
-    Key("api.listen", "127.0.0.1:7480", _ADDRESS, built=False),
+    Key("api.listen", "127.0.0.1:7480", _ADDRESS),
     Key("discovery.mdns", "true", _TRUTH),
     Key("discovery.broadcast", "true", _TRUTH),
     Key("discovery.peers", "", Items("a list of HOST:PORT", PEERS_MAX, _ADDRESS)),

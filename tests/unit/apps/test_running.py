@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli_stand_in import RunCommand
-from roost.node import Event, Invitation
+from roost.node import Beside, Event, Invitation
 from roost.settings.paths import Home
 from roost.settings.schema import Settings
 
@@ -28,7 +28,14 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
 
     async def run_coordinator(
-        home: Home, settings: Settings, *, ready_at: int | None, local: int | None, say: Say, invite: bool
+        home: Home,
+        settings: Settings,
+        *,
+        ready_at: int | None,
+        local: int | None,
+        say: Say,
+        invite: bool,
+        beside: Beside | None = None,
     ) -> None:
         asked.append((home.root, ready_at, local, settings.local_nodes))
         for event in EVENTS:

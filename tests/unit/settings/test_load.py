@@ -196,7 +196,6 @@ def test_the_line_is_the_right_one() -> None:
         "retention: {keep_every: 1000}",
         "limit: {up: 1MiB}",
         "limit: {down: 1}",
-        "api: {listen: '0.0.0.0:7480'}",
         "alerts: {email: {smtp: 'mail:25'}}",
         "alerts: {email: {from: a@b}}",
         "alerts: {email: {to: [a@b]}}",

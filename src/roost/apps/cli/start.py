@@ -42,13 +42,17 @@ def start(
 
 
 async def _start(frame: Frame, ready_at: int | None, local: int | None) -> int:
+    from roost.apps.api.serve import serving
     from roost.node import run_coordinator
 
     frame.log_to(LOG_NAME)
     say = teller(frame.output, when_ready=lambda: hints(frame))
     # A code in a log that nobody watches would only be there for others to find.
     invite = frame.output.json or sys.stdout.isatty()
-    await run_coordinator(frame.home, frame.settings, ready_at=ready_at, local=local, invite=invite, say=say)
+    await run_coordinator(
+        frame.home, frame.settings, ready_at=ready_at, local=local, invite=invite, say=say,
+        beside=serving(frame.home, frame.settings),
+    )  # fmt: skip
     frame.output.result({"stopped": True})
     return 0
 

@@ -1,0 +1,1 @@
+"""The coordinator's HTTP: what programs, pages and monitoring ask, on the services of the coordinator itself."""

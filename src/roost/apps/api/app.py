@@ -1,0 +1,75 @@
+"""The application: routes, page, metrics, and what refuses strangers, made for one coordinator."""
+
+import time
+from importlib.resources import files
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from roost import __version__
+from roost.apps.api.answers import error_answer, roost_error_answer
+from roost.apps.api.guard import Guard
+from roost.apps.api.operations import deciding, moving
+from roost.apps.api.routes import looking
+from roost.apps.api.scrape import Scrape
+from roost.apps.cli.failure import explain
+from roost.core.errors import RoostError
+from roost.node import Inside
+from roost.observe.log import get_logger
+
+PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+POLICY = "default-src 'self'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+"""Nothing is loaded from anywhere else, and no other site may frame the page."""
+
+
+def make_app(inside: Inside, *, token: str | None) -> Guard:
+    """The ASGI application of a coordinator; `token` is what everybody must show, None on loopback."""
+    app = FastAPI(
+        title="Roost", version=__version__, description="What `roost --json` says, over HTTP.", redoc_url=None
+    )
+    for routes in (looking, moving, deciding):
+        app.include_router(routes(inside))
+    scrape = Scrape(inside, time.time)
+
+    @app.exception_handler(RoostError)
+    async def ours(_: Request, error: RoostError) -> Response:
+        return roost_error_answer(error)
+
+    @app.exception_handler(Exception)
+    async def bugs(request: Request, error: Exception) -> Response:
+        get_logger(__name__).error("a request failed unexpectedly", path=request.url.path, traceback=True)
+        told = explain(error)
+        return error_answer(500, told.code, told.message, told.hint)
+
+    @app.exception_handler(HTTPException)
+    async def others(_: Request, error: HTTPException) -> Response:
+        code = {404: "not-found", 405: "usage"}.get(error.status_code, "failed")
+        return error_answer(error.status_code, code, str(error.detail), "see /docs")
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return error_answer(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}", "see /docs")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(await scrape.text(), media_type=scrape.media_type)
+
+    for path, (name, kind) in PAGE.items():
+        app.add_api_route(path, _static(name, kind), include_in_schema=False, response_class=Response)
+    return Guard(app, token=token)
+
+
+def _static(name: str, kind: str):  # type: ignore[no-untyped-def]  # FastAPI reads the annotations of what it is given
+    data = files("roost.apps.api").joinpath("web", name).read_bytes()
+
+    async def page() -> Response:
+        return Response(data, media_type=kind, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
+
+    return page

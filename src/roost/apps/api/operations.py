@@ -1,0 +1,129 @@
+"""The routes of ``/api/v1`` that do something. Each takes a JSON object, whose fields are those of its struct here."""
+
+from pathlib import Path
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from roost.apps.api.answers import answer, lines, read
+from roost.client import Progress
+from roost.node import Inside
+
+
+class StoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`path` is one of the coordinator's machine."""
+
+    path: str
+    name: str | None = None
+    redundancy: str | None = None
+
+
+class GatherBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`to` is a folder of the coordinator's machine."""
+
+    reference: str
+    to: str
+    only: str | None = None
+    force: bool = False
+
+
+class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Without references all newest versions."""
+
+    references: tuple[str, ...] = ()
+    deep: bool = False
+
+
+class ReferenceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One checkpoint, ``NAME`` or ``NAME@VERSION``."""
+
+    reference: str
+    dry_run: bool = False
+
+
+class DrainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node by its name, its id or the start of it."""
+
+    node: str
+    cancel: bool = False
+    dry_run: bool = False
+
+
+class RepairBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With `dry_run` only what would be copied."""
+
+    dry_run: bool = False
+
+
+def moving(inside: Inside) -> APIRouter:
+    """Operations that move bytes: they answer with lines of JSON as they run."""
+    router = APIRouter(prefix="/api/v1")
+    cluster = inside.cluster
+
+    @router.post("/store", summary="Store a file or folder of the coordinator's machine")
+    async def store(request: Request) -> Response:
+        body = await read(request, StoreBody)
+
+        async def work(progress: Progress) -> object:
+            return await cluster.store(Path(body.path), name=body.name, redundancy=body.redundancy, progress=progress)
+
+        return lines(work)
+
+    @router.post("/gather", summary="Bring a checkpoint back to a folder of the coordinator's machine")
+    async def gather(request: Request) -> Response:
+        body = await read(request, GatherBody)
+
+        async def work(progress: Progress) -> object:
+            return await cluster.gather(
+                body.reference, to=Path(body.to), only=body.only, force=body.force, progress=progress
+            )
+
+        return lines(work)
+
+    @router.post("/verify", summary="Check that every copy is there")
+    async def verify(request: Request) -> Response:
+        body = await read(request, VerifyBody)
+
+        async def work(progress: Progress) -> object:
+            return {"checkpoints": await cluster.verify(body.references, deep=body.deep, progress=progress)}
+
+        return lines(work)
+
+    @router.post("/repair", summary="Make missing copies again, now")
+    async def repair(request: Request) -> Response:
+        body = await read(request, RepairBody)
+
+        async def work(progress: Progress) -> object:
+            return await cluster.repair(dry_run=body.dry_run, progress=progress)
+
+        return lines(work)
+
+    @router.post("/drain", summary="Copy what a node keeps to others, and let it leave")
+    async def drain(request: Request) -> Response:
+        body = await read(request, DrainBody)
+
+        async def work(progress: Progress) -> object:
+            return await cluster.drain(body.node, cancel=body.cancel, dry_run=body.dry_run, progress=progress)
+
+        return lines(work)
+
+    return router
+
+
+def deciding(inside: Inside) -> APIRouter:
+    """Operations that are a moment's work."""
+    router = APIRouter(prefix="/api/v1")
+    cluster = inside.cluster
+
+    @router.post("/remove", summary="Forget a checkpoint; it can be brought back for a while")
+    async def remove(request: Request) -> Response:
+        body = await read(request, ReferenceBody)
+        return answer(await cluster.remove(body.reference, dry_run=body.dry_run))
+
+    @router.post("/undelete", summary="Bring a removed version back")
+    async def undelete(request: Request) -> Response:
+        body = await read(request, ReferenceBody)
+        return answer(await cluster.undelete(body.reference, dry_run=body.dry_run))
+
+    return router

@@ -1,0 +1,101 @@
+"""Serving: the API on its address for as long as the coordinator runs, on the coordinator's own loop."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from roost.core.cluster import Address
+from roost.core.errors import Busy, DiskFault
+from roost.node import Beside, Inside
+from roost.settings.paths import Home
+from roost.settings.schema import Settings, default_settings
+
+PORTS_TRIED = 100
+BACKLOG = 64
+TOKEN_BYTES = 24
+STOP_LIMIT_S = 2
+
+
+def serving(home: Home, settings: Settings) -> Beside:
+    """What a coordinator runs beside its services. It says where it answers; when the address that the settings name
+    is taken, Busy ends the coordinator, but the default port may be another one."""
+
+    async def beside(inside: Inside) -> None:
+        listening = open_socket(settings.api.listen)
+        address = Address(settings.api.listen.host, listening.getsockname()[1])
+        token = None if address.is_loopback else take_token(home)
+        with contextlib.closing(listening):
+            # A second of work: in a thread, so that the heartbeats go on meanwhile.
+            server = await inside.cluster.session.runtime.in_thread(_server, inside, token)
+            url = f"http://{address}/"
+            what = f"the page is at {url}" + (f", with the token in {home.api_token}" if token else "")
+            await inside.opened(url, what)
+            task = asyncio.create_task(server.serve(sockets=[listening]))
+            try:
+                await asyncio.shield(task)
+            finally:
+                server.should_exit = True
+                inside.history.close()
+                await task
+
+    return beside
+
+
+def open_socket(wanted: Address) -> socket.socket:
+    """A socket that listens at `wanted`; from the default port on the next free one, if that is taken. Busy when it is
+    taken and was asked for."""
+    ports = range(wanted.port, wanted.port + (PORTS_TRIED if wanted == default_settings().api.listen else 1))
+    family = socket.AF_INET6 if ":" in wanted.host else socket.AF_INET
+    for port in ports:
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((wanted.host, port))
+            found.listen(BACKLOG)
+        except OSError as error:
+            found.close()
+            reason = error
+            continue
+        found.setblocking(False)
+        return found
+    raise Busy(f"the API cannot listen at {wanted}: {reason.strerror}", hint="name another address in api.listen")
+
+
+def take_token(home: Home) -> str:
+    """The token of this home, made when there is none. DiskFault when it cannot be kept."""
+    path = home.api_token
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii").strip()
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    try:
+        path.touch(mode=0o600)
+        path.write_text(f"{token}\n", encoding="ascii")
+    except OSError as error:
+        raise DiskFault(f"cannot keep the token of the API in {path}: {error.strerror}") from None
+    return token
+
+
+def _server(inside: Inside, token: str | None) -> Any:
+    import uvicorn
+
+    from roost.apps.api.app import make_app
+
+    class Server(uvicorn.Server):
+        """Ends when the coordinator cancels it: signals are the coordinator's."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    # What goes wrong in a route is in our own log.
+    logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
+    logging.getLogger("uvicorn.error").propagate = False
+    config = uvicorn.Config(
+        make_app(inside, token=token), log_config=None, access_log=False, lifespan="off", ws="none",
+        timeout_graceful_shutdown=STOP_LIMIT_S, server_header=False, limit_concurrency=BACKLOG,
+    )  # fmt: skip
+    return Server(config)

@@ -1,0 +1,182 @@
+"""The API's answers: the same values as ``--json``, errors as they are there, filters, lines, events, metrics."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from cli_stand_in import NODE, STATUS, StandInCluster, row
+from roost.apps.api.app import make_app
+from roost.client import AsyncCluster
+from roost.core.errors import Damaged, NotFound, Unreachable
+from roost.node import Event, History, Inside
+
+Scenario = Callable[[httpx.AsyncClient, Inside], Awaitable[None]]
+
+
+def serve(scenario: Scenario, cluster: StandInCluster, *, token: str | None = None) -> None:
+    """Run `scenario` with a client of the application."""
+
+    async def main() -> None:
+        async def told(url: str, text: str) -> None:
+            raise AssertionError("nobody serves here")
+
+        history = History(lambda: 1000.0)
+        inside = Inside(cast(AsyncCluster, cluster), history, lambda: [("/runs", [("step-8", "still written")])], told)
+        app = cast(Any, make_app(inside, token=token))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7480") as client:
+            await scenario(client, inside)
+
+    asyncio.run(main())
+
+
+def test_what_is_looked_at_is_what_the_commands_say() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        status = (await client.get("/api/v1/status")).json()
+        assert (status["cluster"], status["verdict"][:12], status["nodes"][0]["name"]) == (
+            "home",
+            "All is well:",
+            NODE.name,
+        )
+        assert (await client.get("/api/v1/nodes")).json()["nodes"][0]["state"] == "alive"
+        shown = (await client.get("/api/v1/checkpoints/run/step-7")).json()
+        assert shown["files"][0]["path"] == "model.safetensors"
+        [waiting] = (await client.get("/api/v1/watching")).json()["watching"]
+        assert waiting["pending"] == [{"name": "step-8", "waits_for": "still written"}]
+
+    serve(scenario, StandInCluster())
+
+
+def test_the_list_is_filtered_by_run_step_and_time() -> None:
+    rows = (
+        row("a/step-1", stored_at="2025-01-01T00:00:00Z"), row("a/step-20", stored_at="2025-02-01T00:00:00Z"),
+        row("a/step-3", stored_at="2025-03-01T00:00:00Z"), row("a/b/step-9", stored_at="2025-03-01T00:00:00Z"),
+    )  # fmt: skip
+    cluster = StandInCluster()
+    cluster.listing = replace(cluster.listing, checkpoints=rows)
+
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        async def names(query: str) -> list[str]:
+            answer = await client.get(f"/api/v1/checkpoints?{query}")
+            assert answer.status_code == 200, answer.text
+            return [each["name"] for each in answer.json()["checkpoints"]]
+
+        assert await names("run=a") == ["a/step-1", "a/step-20", "a/step-3"]
+        assert await names("run=a&sort=step") == ["a/step-1", "a/step-3", "a/step-20"]
+        assert await names("step_min=2&step_max=10") == ["a/step-3", "a/b/step-9"]
+        assert await names("since=2025-02-01&limit=1&sort=time") == ["a/b/step-9"]
+        for wrong in ("limit=0", "sort=colour", "since=yesterday", "step_min=x"):
+            answer = await client.get(f"/api/v1/checkpoints?{wrong}")
+            assert (answer.status_code, answer.json()["code"]) == (400, "usage"), wrong
+
+    serve(scenario, cluster)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(NotFound("no such"), 404), (Unreachable("away"), 503), (Damaged("bits"), 422)]
+)
+def test_errors_are_those_of_the_commands(error: Exception, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        answer = await client.get("/api/v1/checkpoints/run/step-7")
+        assert (answer.status_code, answer.json()["type"]) == (status, "error")
+        lines = (await client.post("/api/v1/verify", content="{}")).text.splitlines()
+        assert json.loads(lines[-1])["type"] == "error"
+        assert (await client.get("/api/v1/nothing")).json()["code"] == "not-found"
+        assert (await client.put("/api/v1/status")).status_code == 405
+
+    serve(scenario, StandInCluster(error=error))
+
+
+def test_a_bug_is_told_as_one() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        answer = await client.get("/api/v1/nodes")
+        assert (answer.status_code, answer.json()["code"]) == (500, "bug")
+
+    serve(scenario, StandInCluster(error=ZeroDivisionError("zero")))
+
+
+def test_events_are_a_stream_that_goes_on_from_where_it_was() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        for kind in ("ready", "stored", "recovery-code"):
+            inside.history.add(Event(kind, f"it is {kind}", {"secret": 1}))
+        asyncio.get_running_loop().call_later(0.1, inside.history.close)
+        answer = await client.get("/api/v1/events", headers={"Last-Event-ID": "1"})
+        told = answer.text.strip().split("\n\n")
+        assert [each.splitlines()[0] for each in told] == ["id: 2", "id: 3"]
+        assert "secret" in told[0]
+        assert "secret" not in told[1]
+        assert (await client.get("/api/v1/events")).text == "", "it has ended"
+
+    serve(scenario, StandInCluster())
+
+
+def test_long_operations_answer_with_lines_as_they_run() -> None:
+    cluster = StandInCluster(moves=(500, 500))
+
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        answer = await client.post("/api/v1/store", content=json.dumps({"path": "/x/step-7", "name": "run/step-7"}))
+        last = json.loads(answer.text.splitlines()[-1])
+        assert (answer.headers["content-type"], last["type"], last["copies"]) == ("application/x-ndjson", "result", 2)
+        for wrong in ("{", '{"path": 3}', '{"path": "x", "colour": 1}', "[]", '{"name": "x"}'):
+            answer = await client.post("/api/v1/store", content=wrong)
+            assert (answer.status_code, answer.json()["code"]) == (400, "usage"), wrong
+        assert (await client.post("/api/v1/store", content=b"x" * 2_000_000)).status_code == 400
+
+    serve(scenario, cluster)
+
+
+def test_strangers_get_nothing_and_the_token_opens_the_page() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        for path in ("/", "/api/v1/status", "/metrics", "/docs", "/openapi.json", "/page.js"):
+            assert (await client.get(path)).status_code == 401, path
+        assert (await client.get("/?token=wrong")).status_code == 401
+        let_in = await client.get("/?token=secret")
+        assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
+        assert "HttpOnly; SameSite=Strict" in let_in.headers["set-cookie"]
+        assert (await client.get("/")).status_code == 200
+
+    serve(scenario, StandInCluster(), token="secret")
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        for path in ("/", "/page.css", "/page.js"):
+            answer = await client.get(path)
+            assert answer.status_code == 200
+            assert "default-src 'self'" in answer.headers["content-security-policy"]
+            assert "http://" not in answer.text
+            assert "https://" not in answer.text
+
+    serve(scenario, StandInCluster())
+
+
+def test_metrics_have_no_series_for_what_is_stored() -> None:
+    cluster = StandInCluster()
+    down = replace(NODE, name="pi-9", state="down", bytes_free=None, bytes_used=None)
+    cluster.found = replace(STATUS, by_health={"healthy": 33, "lost": 1}, nodes=(NODE, down))
+
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        inside.history.add(Event("stored", "stored a", {}))
+        text = (await client.get("/metrics")).text
+        assert 'roost_checkpoints{health="healthy"} 33.0' in text
+        assert 'roost_node_state{peer="pi-9",state="down"} 1.0' in text
+        assert 'roost_disk_free_bytes{peer="pi-9"}' not in text
+        assert "roost_watch_pending 1.0" in text
+        assert "roost_watch_last_event_timestamp_seconds 1000.0" in text
+        assert "run/step-7" not in text
+
+    serve(scenario, cluster)
+
+
+def test_every_route_is_in_the_openapi_page() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        assert {"/api/v1/status", "/api/v1/checkpoints", "/api/v1/store", "/api/v1/events"} <= paths.keys()
+        assert all(way["summary"] for each in paths.values() for way in each.values())
+
+    serve(scenario, StandInCluster())
