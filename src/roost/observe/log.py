@@ -256,3 +256,11 @@ def _plain(_logger: object, _method: str, event: MutableMapping[str, Any]) -> st
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def silence(name: str) -> None:
+    """Let what a library's logger says reach nobody."""
+    logger = logging.getLogger(name)
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import socket
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 from roost.core.cluster import Address
 from roost.core.errors import Busy, DiskFault
 from roost.node import Beside, Inside
+from roost.observe.log import silence
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
 
@@ -91,9 +91,7 @@ def _server(inside: Inside, token: str | None) -> Any:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    # What goes wrong in a route is in our own log.
-    logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
-    logging.getLogger("uvicorn.error").propagate = False
+    silence("uvicorn.error")  # what goes wrong in a route is told by our own log
     config = uvicorn.Config(
         make_app(inside, token=token), log_config=None, access_log=False, lifespan="off", ws="none",
         timeout_graceful_shutdown=STOP_LIMIT_S, server_header=False, limit_concurrency=BACKLOG,
