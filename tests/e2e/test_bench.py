@@ -17,6 +17,7 @@ NODE_MAX_MB, COORDINATOR_MAX_MB = 90.0, 120.0
 LS_MAX_S = 1.0
 
 
+@pytest.mark.slow
 def test_bench_repair_tells_how_fast_copies_go(tmp_path: Path) -> None:
     with Cluster(tmp_path / "bench") as cluster:
         told = cluster.done("bench", "repair", "--bytes", "4MiB", timeout_s=300)
@@ -30,6 +31,7 @@ def test_bench_repair_tells_how_fast_copies_go(tmp_path: Path) -> None:
         assert 0.3 < moved < 8.5, "of two copies of 4 MiB, or of what one node had of them"
 
 
+@pytest.mark.slow
 def test_bench_of_the_own_cluster_probes_its_nodes_and_leaves_no_checkpoint(tmp_path: Path) -> None:
     with local_cluster(tmp_path / "bench", nodes=2) as cluster:
         told = cluster.done("bench", "--cluster", "--bytes", "2MiB", timeout_s=300)

@@ -146,6 +146,7 @@ def test_a_node_whose_home_gets_the_key_admits_by_itself(lost: Lost) -> None:
     assert cluster.done("ls", home=cluster.root / "through-c")["checkpoints"]
 
 
+@pytest.mark.slow
 def test_another_code_can_be_had_where_the_key_is_and_the_first_stays_good(lost: Lost) -> None:
     cluster = lost.cluster
     home = cluster.root / "with the key"
@@ -197,6 +198,7 @@ def holders(cluster: Cluster, name: str) -> dict[str, list[str]]:
     return {chunk["id"]: chunk["nodes"] for chunk in cluster.done("show", name)["chunks"]}
 
 
+@pytest.mark.slow
 def test_two_coordinators_at_once_do_no_harm(tmp_path: Path) -> None:
     with Cluster(tmp_path / "two", more="repair: {grace: 1s}") as cluster:
         cluster.start(local=0)
@@ -223,6 +225,7 @@ def test_two_coordinators_at_once_do_no_harm(tmp_path: Path) -> None:
         other.end()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_code_gets_one_at_the_next_start(tmp_path: Path) -> None:
     with Cluster(tmp_path / "old") as cluster:
         cluster.start(local=1)

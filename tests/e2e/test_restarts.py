@@ -211,6 +211,7 @@ def test_a_node_restored_from_last_months_image(kept: Kept, tmp_path: Path) -> N
     kept.check()
 
 
+@pytest.mark.slow
 def test_a_clock_at_1970(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = kept.cluster
     for key, value in environment_at_1970(tmp_path).items():
