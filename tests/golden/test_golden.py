@@ -62,7 +62,7 @@ def test_every_broken_record_fails_for_its_own_reason() -> None:
         with pytest.raises(RoostError) as raised:
             decode_record((BROKEN / name).read_bytes())
         assert type(raised.value).__name__ == error, name
-        assert says in raised.value.message, name
+        assert says.lower() in raised.value.message.lower(), name  # each release of msgspec has words of its own
         assert len(raised.value.message) < 500, name
 
 
