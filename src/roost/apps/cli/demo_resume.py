@@ -14,6 +14,9 @@ from roost.core.errors import Damaged, Failed
 RUN = "demo/training"
 STORED_MIN = 3
 """The training is killed when so many of its checkpoints are stored."""
+ENDLESS = 10**9
+"""However fast a machine is, the training does not end before it is killed."""
+MORE = 100
 SAID_CHARACTERS = 600
 
 
@@ -31,11 +34,11 @@ class Ran:
         return max(self.losses, default=0)
 
 
-def train(cluster: DemoCluster, folder: Path, run: str, *, stored_max: int | None = None) -> Ran:
-    """Run the training in a process of its own, to its end; or ``kill -9`` it when `stored_max` checkpoints are stored.
-    Failed when it ends badly."""
+def train(cluster: DemoCluster, folder: Path, run: str, *, steps: int, stored_max: int | None = None) -> Ran:
+    """Run the training in a process of its own, up to step number `steps`; or ``kill -9`` it when `stored_max` of its
+    checkpoints are stored. Failed when it ends badly."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "roost.apps.cli.demo_training", str(folder), run],
+        [sys.executable, "-m", "roost.apps.cli.demo_training", str(folder), run, str(steps)],
         cwd=cluster.folder, env={**environment(), "ROOST_HOME": str(cluster.home.root)}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -71,10 +74,11 @@ def _said(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 def lose_and_resume(cluster: DemoCluster, folder: Path) -> tuple[Ran, Ran, float]:
     """Train and be killed, lose all that is on the disk, train on in another folder; both, and the last loss. Damaged
     when a single loss differs from that of a training which nobody stopped."""
-    first = train(cluster, folder / "disk", RUN, stored_max=STORED_MIN)
+    first = train(cluster, folder / "disk", RUN, steps=ENDLESS, stored_max=STORED_MIN)
+    steps = first.last + MORE
     shutil.rmtree(folder / "disk")
-    second = train(cluster, folder / "another-disk", RUN)
-    whole = train(cluster, folder / "undisturbed", "")
+    second = train(cluster, folder / "another-disk", RUN, steps=steps)
+    whole = train(cluster, folder / "undisturbed", "", steps=steps)
     if not second.begun:
         raise Failed("the training began anew although checkpoints of it are stored")
     wrong = [step for ran in (first, second) for step, loss in ran.losses.items() if loss != whole.losses[step]]

@@ -1,8 +1,8 @@
 """The training that the demo runs in a process of its own: a small model, backed up by the two lines that anybody adds.
 
-``python -m roost.apps.cli.demo_training FOLDER RUN``: trains in FOLDER, prints a JSON line for each step, and goes on
-from the newest checkpoint of RUN in the cluster if there is one. Without RUN (empty) it is not backed up. It needs
-nothing but the standard library, so that the demo is small; what it saves is what a training of any size has to save:
+``python -m roost.apps.cli.demo_training FOLDER RUN STEPS``: trains in FOLDER, prints a JSON line for each step, and
+goes on from the newest checkpoint of RUN in the cluster if there is one. Without RUN (empty) it is not backed up. It
+needs nothing but the standard library, so that the demo is small; what it saves is what a training of any size has to save:
 weights, the optimiser's state, and where its random numbers are.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import roost
 
-STEPS, SAVE_EVERY = 600, 50
+SAVE_EVERY = 50
 FEATURES, BATCH = 16, 256
 RATE, MOMENTUM, NOISE = 0.02, 0.9, 0.5
 KEPT = 2
@@ -70,13 +70,13 @@ def tell(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def train(folder: Path, run: str) -> None:
-    """Train to the end, backed up as `run` unless that is empty."""
+def train(folder: Path, run: str, steps: int) -> None:
+    """Train up to step number `steps`, backed up as `run` unless that is empty."""
     found = roost.resume(run, to=folder) if run else None
     training = Training.load(Path(found.path)) if found is not None else Training()
     tell(begun=training.step)
     backups = []
-    while training.step < STEPS:
+    while training.step < steps:
         tell(step=training.step + 1, loss=training.advance())
         if run and training.step % SAVE_EVERY == 0:
             training.save(folder / f"step-{training.step}")
@@ -89,4 +89,4 @@ def train(folder: Path, run: str) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), sys.argv[2])
+    train(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
