@@ -2,8 +2,8 @@
 
 ``python -m roost.apps.cli.demo_training FOLDER RUN STEPS``: trains in FOLDER, prints a JSON line for each step, and
 goes on from the newest checkpoint of RUN in the cluster if there is one. Without RUN (empty) it is not backed up. It
-needs nothing but the standard library, so that the demo is small; what it saves is what a training of any size has to save:
-weights, the optimiser's state, and where its random numbers are.
+needs nothing but the standard library, so that the demo is small; what it saves is what a training of any size has to
+save: weights, the optimiser's state, and where its random numbers are.
 """
 
 import json
