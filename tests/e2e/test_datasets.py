@@ -4,22 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster import Cluster, local_cluster
+from e2e.installed import need
 
 LIMIT_S = 180
-MISSING = [name for name in ("pandas", "pyarrow", "datasets") if find_spec(name) is None]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(MISSING), reason=f"{', '.join(MISSING)} not installed; with it: pip install -e '.[frameworks]'"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 PANDAS = """
 import pandas
@@ -41,6 +35,7 @@ assert datasets.load_from_disk("roost://tables/saved")["text"][99] == "line 99"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    need("pandas", "pyarrow", "datasets")
     with local_cluster(tmp_path_factory.mktemp("datasets") / "cluster") as cluster:
         yield cluster
 

@@ -5,26 +5,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from e2e.cluster import Cluster, local_cluster
+from e2e.installed import need
 
 PROGRAM = Path(__file__).with_name("dcp.py")
 LIMIT_S = 180
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("torch") is None, reason="torch is not installed; with it: pip install -e '.[frameworks]'"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    need("torch")
     with local_cluster(tmp_path_factory.mktemp("dcp") / "cluster") as cluster:
         yield cluster
 

@@ -3,7 +3,6 @@
 `trainers.py` holds the programs. They need what `pip install -e '.[dev,frameworks]'` installs, and are skipped without.
 """
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +12,13 @@ import pytest
 
 from e2e import trees
 from e2e.cluster import Cluster, local_cluster
+from e2e.installed import need
 from e2e.training import training
 
 pytestmark = pytest.mark.slow
 
 PROGRAM = Path(__file__).with_name("trainers.py")
 SAVE_MAX_S = 0.05
-INSTALL = "is not installed; ./test.sh --all does, or: pip install -e '.[dev,frameworks]'"
-
-
-def need(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(reason=f"{module} {INSTALL}")
 
 
 @pytest.fixture(scope="module")

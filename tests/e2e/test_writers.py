@@ -3,7 +3,6 @@
 `writers.py` holds the writers. They need what `pip install -e '.[dev,frameworks]'` installs, and are skipped without.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from e2e import trees
 from e2e.cluster import Cluster, local_cluster
+from e2e.installed import INSTALL, need
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +24,6 @@ LIMIT_S = 90.0
 PROGRAM = Path(__file__).with_name("writers.py")
 OLDER = Path(sys.prefix, "older")
 """Where `scripts/environment.sh` puts the last safetensors that writes in place."""
-INSTALL = "is not installed; ./test.sh --all does, or: pip install -e '.[dev,frameworks]'"
-
-
-def need(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(reason=f"{module} {INSTALL}")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ digests; of anything else it makes one checkpoint.
 
 import errno
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -156,7 +155,7 @@ def _read_index(fs: Any, root: str) -> _Index | None:
         data = file.read(INDEX_BYTES_MAX)
     try:
         index = msgspec.json.decode(data, type=_Index)
-    except (msgspec.DecodeError, json.JSONDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise Damaged(
             f"{path} is not what an export writes: {error}", hint="export again, or import its folders"
         ) from None

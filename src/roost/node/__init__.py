@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roost.node.api_token import api_token
     from roost.node.coordinator import run_coordinator
     from roost.node.daemon import run_node
     from roost.node.events import Event, History, Numbered, Say
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from roost.node.watching import watch_alone
 
 __all__ = [
-    "Beside", "Event", "History", "Inside", "Invitation", "Numbered", "Recovered", "Say", "cluster_shown",
+    "Beside", "Event", "History", "Inside", "Invitation", "Numbered", "Recovered", "Say", "api_token", "cluster_shown",
     "create_token", "new_code", "recover", "revoke_tokens", "run_coordinator", "run_node", "the_cluster",
     "watch_alone",
 ]  # fmt: skip
 
 _PLACES = {
     "Event": "events", "History": "events", "Numbered": "events", "Say": "events", "Beside": "inside",
-    "Inside": "inside", "create_token": "tokens", "revoke_tokens": "tokens",
+    "Inside": "inside", "api_token": "api_token", "create_token": "tokens", "revoke_tokens": "tokens",
     "Recovered": "recovery", "new_code": "recovery", "recover": "recovery", "run_coordinator": "coordinator",
     "run_node": "daemon", "Invitation": "joining", "cluster_shown": "joining", "the_cluster": "joining",
     "watch_alone": "watching",

@@ -460,12 +460,14 @@ def test_nothing_that_is_wrong_raises_into_the_training(
     backups.close()
 
 
+async def never(self: Backups) -> Opened:
+    """A cluster that is away."""
+    raise Unreachable("no node answers")
+
+
 def test_what_still_waits_when_it_is_closed_says_so(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(self: Backups) -> Opened:
-        raise Unreachable("no node answers")
-
     monkeypatch.setattr(Backups, "_open", never)
     backups = Backups(home=tmp_path)
     backup = backups.save(model, "run/step-1")
@@ -481,9 +483,6 @@ def test_what_still_waits_when_it_is_closed_says_so(
 def test_a_forked_process_begins_with_nothing_and_waits_for_nothing(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(self: Backups) -> Opened:
-        raise Unreachable("no node answers")
-
     monkeypatch.setattr(Backups, "_open", never)
     backups = Backups(home=tmp_path)
     backup = backups.save(model, "run/step-1")

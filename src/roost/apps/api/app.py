@@ -1,6 +1,7 @@
 """The application: routes, page, metrics, and what refuses strangers, made for one coordinator."""
 
 import time
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
 from fastapi import FastAPI, Request
@@ -23,6 +24,8 @@ PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
 }
 POLICY = "default-src 'self'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 """Nothing is loaded from anywhere else, and no other site may frame the page."""
@@ -31,7 +34,11 @@ POLICY = "default-src 'self'; style-src 'self'; img-src 'self' data:; frame-ance
 def make_app(inside: Inside, *, token: str | None) -> Guard:
     """The ASGI application of a coordinator; `token` is what everybody must show, None on loopback."""
     app = FastAPI(
-        title="Roost", version=__version__, description="What `roost --json` says, over HTTP.", redoc_url=None
+        title="Roost",
+        version=__version__,
+        description="What `roost --json` says, over HTTP.",
+        redoc_url=None,
+        docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
     )
     for routes in (looking, moving, deciding):
         app.include_router(routes(inside))
@@ -66,7 +73,8 @@ def make_app(inside: Inside, *, token: str | None) -> Guard:
     return Guard(app, token=token)
 
 
-def _static(name: str, kind: str):  # type: ignore[no-untyped-def]  # FastAPI reads the annotations of what it is given
+def _static(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
+    """A route that answers with a file of the page, which may load nothing from anywhere else."""
     data = files("roost.apps.api").joinpath("web", name).read_bytes()
 
     async def page() -> Response:

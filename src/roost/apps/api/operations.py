@@ -56,12 +56,18 @@ class RepairBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
+def takes(kind: type[msgspec.Struct]) -> dict[str, object]:
+    """What OpenAPI says of a body that is a `kind`."""
+    _, schemas = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    return {"requestBody": {"content": {"application/json": {"schema": schemas[kind.__name__]}}}}
+
+
 def moving(inside: Inside) -> APIRouter:
     """Operations that move bytes: they answer with lines of JSON as they run."""
     router = APIRouter(prefix="/api/v1")
     cluster = inside.cluster
 
-    @router.post("/store", summary="Store a file or folder of the coordinator's machine")
+    @router.post("/store", summary="Store a file or folder of this machine", openapi_extra=takes(StoreBody))
     async def store(request: Request) -> Response:
         body = await read(request, StoreBody)
 
@@ -70,7 +76,11 @@ def moving(inside: Inside) -> APIRouter:
 
         return lines(work)
 
-    @router.post("/gather", summary="Bring a checkpoint back to a folder of the coordinator's machine")
+    @router.post(
+        "/gather",
+        summary="Bring a checkpoint back to a folder of this machine",
+        openapi_extra=takes(GatherBody),
+    )
     async def gather(request: Request) -> Response:
         body = await read(request, GatherBody)
 
@@ -81,7 +91,7 @@ def moving(inside: Inside) -> APIRouter:
 
         return lines(work)
 
-    @router.post("/verify", summary="Check that every copy is there")
+    @router.post("/verify", summary="Check that every copy is there", openapi_extra=takes(VerifyBody))
     async def verify(request: Request) -> Response:
         body = await read(request, VerifyBody)
 
@@ -90,7 +100,7 @@ def moving(inside: Inside) -> APIRouter:
 
         return lines(work)
 
-    @router.post("/repair", summary="Make missing copies again, now")
+    @router.post("/repair", summary="Make missing copies again, now", openapi_extra=takes(RepairBody))
     async def repair(request: Request) -> Response:
         body = await read(request, RepairBody)
 
@@ -99,7 +109,7 @@ def moving(inside: Inside) -> APIRouter:
 
         return lines(work)
 
-    @router.post("/drain", summary="Copy what a node keeps to others, and let it leave")
+    @router.post("/drain", summary="Copy what a node keeps to others, and let it leave", openapi_extra=takes(DrainBody))
     async def drain(request: Request) -> Response:
         body = await read(request, DrainBody)
 
@@ -116,12 +126,12 @@ def deciding(inside: Inside) -> APIRouter:
     router = APIRouter(prefix="/api/v1")
     cluster = inside.cluster
 
-    @router.post("/remove", summary="Forget a checkpoint; it can be brought back for a while")
+    @router.post("/remove", summary="Forget a checkpoint, for now", openapi_extra=takes(ReferenceBody))
     async def remove(request: Request) -> Response:
         body = await read(request, ReferenceBody)
         return answer(await cluster.remove(body.reference, dry_run=body.dry_run))
 
-    @router.post("/undelete", summary="Bring a removed version back")
+    @router.post("/undelete", summary="Bring a removed version back", openapi_extra=takes(ReferenceBody))
     async def undelete(request: Request) -> Response:
         body = await read(request, ReferenceBody)
         return answer(await cluster.undelete(body.reference, dry_run=body.dry_run))

@@ -2,21 +2,19 @@
 
 import asyncio
 import contextlib
-import secrets
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 from roost.core.cluster import Address
-from roost.core.errors import Busy, DiskFault
-from roost.node import Beside, Inside
+from roost.core.errors import Busy
+from roost.node import Beside, Inside, api_token
 from roost.observe.log import silence
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
 
 PORTS_TRIED = 100
 BACKLOG = 64
-TOKEN_BYTES = 24
 STOP_LIMIT_S = 2
 
 
@@ -27,8 +25,8 @@ def serving(home: Home, settings: Settings) -> Beside:
     async def beside(inside: Inside) -> None:
         listening = open_socket(settings.api.listen)
         address = Address(settings.api.listen.host, listening.getsockname()[1])
-        token = None if address.is_loopback else take_token(home)
         with contextlib.closing(listening):
+            token = None if address.is_loopback else await api_token(inside.cluster.session.runtime, home)
             # A second of work: in a thread, so that the heartbeats go on meanwhile.
             server = await inside.cluster.session.runtime.in_thread(_server, inside, token)
             url = f"http://{address}/"
@@ -63,20 +61,6 @@ def open_socket(wanted: Address) -> socket.socket:
         found.setblocking(False)
         return found
     raise Busy(f"the API cannot listen at {wanted}: {reason.strerror}", hint="name another address in api.listen")
-
-
-def take_token(home: Home) -> str:
-    """The token of this home, made when there is none. DiskFault when it cannot be kept."""
-    path = home.api_token
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii").strip()
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    try:
-        path.touch(mode=0o600)
-        path.write_text(f"{token}\n", encoding="ascii")
-    except OSError as error:
-        raise DiskFault(f"cannot keep the token of the API in {path}: {error.strerror}") from None
-    return token
 
 
 def _server(inside: Inside, token: str | None) -> Any:

@@ -34,8 +34,9 @@ def import_(
     with frame.watched(), fsspec_required(), cluster_of(frame) as cluster:
         from roost.integrations.transfer import import_ as take_in
 
-        told = lambda done: frame.output.progress("imported", {"name": done})  # noqa: E731
-        stored = take_in(cluster, source, name=name, told=told)
+        stored = take_in(
+            cluster, source, name=name, told=lambda done: frame.output.progress("imported", {"name": done})
+        )
     seconds = frame.seconds
     total = sum(each.bytes for each in stored)
     rows = [

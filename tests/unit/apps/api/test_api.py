@@ -145,7 +145,7 @@ def test_strangers_get_nothing_and_the_token_opens_the_page() -> None:
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
-        for path in ("/", "/page.css", "/page.js"):
+        for path in ("/", "/page.css", "/page.js", "/docs", "/docs.js"):
             answer = await client.get(path)
             assert answer.status_code == 200
             assert "default-src 'self'" in answer.headers["content-security-policy"]
@@ -178,5 +178,8 @@ def test_every_route_is_in_the_openapi_page() -> None:
         paths = (await client.get("/openapi.json")).json()["paths"]
         assert {"/api/v1/status", "/api/v1/checkpoints", "/api/v1/store", "/api/v1/events"} <= paths.keys()
         assert all(way["summary"] for each in paths.values() for way in each.values())
+        assert all("requestBody" in each["post"] for each in paths.values() if "post" in each)
+        body = paths["/api/v1/store"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert (body["required"], sorted(body["properties"])) == (["path"], ["name", "path", "redundancy"])
 
     serve(scenario, StandInCluster())
