@@ -52,6 +52,7 @@ from roost.wire.messages import (
     Verified,
     Verify,
 )
+from roost.wire.observing import GetMetrics, Report, Reported
 
 A, B = bytes(range(32)), bytes(range(32, 64))
 NODE = "0123456789abcdef" * 2
@@ -83,6 +84,8 @@ REQUESTS: dict[str, AnyRequest] = {
     "recover": Recover(B),
     "pair": PairUp(b"S" + A),
     "prove": Prove(b"attempt", B, b"\x30\x82request"),
+    "get-metrics": GetMetrics(),
+    "report": Report(b"operation", "store", "run/step-1", "failed", 2.5, 6, 12, "pi-3", "no-space", "the disk is full"),
 }
 ANSWERS: dict[str, AnyAnswer] = {
     "pong": Pong(12.5, 2, "its disk fails"),
@@ -106,6 +109,7 @@ ANSWERS: dict[str, AnyAnswer] = {
     "clock": Clock(1_700_000_000.5),
     "paired": Paired(b"S" + B, b"attempt"),
     "proved": Proved(b"\x30\x82certificate", "home", A),
+    "reported": Reported(),
 }
 
 
@@ -141,6 +145,8 @@ def specimens() -> list[Specimen]:
         Specimen("hello_with_formats", client, Kind.HELLO, message(Kind.HELLO, 0, TELLING_FORMATS)),
         Specimen("hello_to_joiner", server, Kind.HELLO, message(Kind.HELLO, 0, Hello(1, 1, "0.1.0", A, b"\x30\x82ca"))),
     ]
+    told = Ping(operation=b"operation")
+    found.append(Specimen("request_of_operation", client, Kind.REQUEST, message(Kind.REQUEST, 1, told)))
     for name, request in REQUESTS.items():
         found.append(Specimen(f"request_{name}", client, Kind.REQUEST, message(Kind.REQUEST, 1, request)))
     for name, answer in ANSWERS.items():

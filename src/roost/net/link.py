@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
+import msgspec
+
 from roost.core.cluster import Address
 from roost.core.errors import BY_CODE, Failed, NotAdmitted, ProtocolError, RoostError, Stalled, Unreachable, Unsupported
 from roost.core.ids import NodeId
@@ -12,6 +14,7 @@ from roost.net.body import Body, Sink
 from roost.net.channel import Channel
 from roost.net.contacts import Contact
 from roost.net.stream import Network, Stream
+from roost.observe.operation import current_operation
 from roost.wire.connection import (
     AnswerReceived,
     BodyEnded,
@@ -138,6 +141,9 @@ class Link:
         """
         if self._error is not None:
             raise self._error
+        operation = current_operation()
+        if operation is not None:
+            request = msgspec.structs.replace(request, operation=operation)
         pending = _Pending(sink, asyncio.get_running_loop().create_future())
         request_id = await self._ask(request, body, pending)
         try:

@@ -15,6 +15,7 @@ from roost.net.body import Body, Sink
 from roost.net.contacts import Contacts
 from roost.net.dial import first_to_answer
 from roost.net.link import Link
+from roost.net.metering import Meter, note_failed, note_moved
 from roost.net.stream import Network, Peer
 from roost.wire.messages import AnyAnswer, AnyRequest, Hello, Ping
 
@@ -58,14 +59,15 @@ class Links:
     `resolve` tells a peer's possible addresses, best first; `worked` is told the one that answered, in a thread, for
     it may write that down. Requests with a body to or fro go over an exclusive bulk link (`bulk=True`), so that no
     transfer delays the small ones. `refuse` looks at who answered and may raise NotAdmitted; `contacts`, of a process
-    that serves, hear of all that comes.
+    that serves, hear of all that comes. `meter` counts the chunks that go.
     """
 
     def __init__(
         self, runtime: Runtime, network: Network, *, hello: Hello, resolve: Resolve, worked: Worked | None = None,
-        refuse: Refuse | None = None, contacts: Contacts | None = None,
+        refuse: Refuse | None = None, contacts: Contacts | None = None, meter: Meter = None,
     ) -> None:  # fmt: skip
         self._runtime = runtime
+        self._meter = meter
         self._network = network
         self._hello = hello
         self._resolve = resolve
@@ -113,8 +115,14 @@ class Links:
         async with peer.places:
             link = await self._idle(peer) or await self._dial(node, peer, exclusive=True)
             peer.busy.add(link)
+            begun = self._runtime.now()
             try:
-                return await self._ask(node, link, request, body, sink)
+                answer = await self._ask(node, link, request, body, sink)
+                note_moved(self._meter, node, request, answer, self._runtime.now() - begun, ours=True)
+                return answer
+            except RoostError as error:
+                note_failed(self._meter, node, request, error)
+                raise
             finally:
                 peer.busy.discard(link)
                 if link.usable and not self._closed:

@@ -2,6 +2,7 @@
 hold."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from roost.net.body import Body, Sink
 from roost.net.channel import Channel
 from roost.net.contacts import Contact, Contacts
 from roost.net.link import error_of, trouble_of
+from roost.net.metering import Meter, note_failed, note_moved
 from roost.net.stream import Listener, Network, Peer, Stream
+from roost.observe.log import get_logger
+from roost.observe.operation import within_operation
 from roost.wire.connection import (
     BodyEnded,
     CancelReceived,
@@ -43,6 +47,7 @@ CONNECTIONS_PER_PEER_MAX = 64
 STRANGERS_MAX = 64
 """Connections of peers without a certificate, all together, so that members always find a place."""
 SEE_LOG = "see that node's log"
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +89,19 @@ class Server:
 
     `greeting` makes our Hello for a peer. `refuse` looks at a peer right after the handshake and may raise NotAdmitted;
     `contacts`, of a process that serves, does so after the peer's hello, and hears of all that comes. Who is refused is
-    told why in answer to whatever it asks, and nothing else.
+    told why in answer to whatever it asks, and nothing else. `meter` counts the chunks that go.
     """
 
     def __init__(
         self, runtime: Runtime, handlers: Handlers, *, greeting: Greeting, refuse: Callable[[Peer], None] | None = None,
-        contacts: Contacts | None = None,
+        contacts: Contacts | None = None, meter: Meter = None,
     ) -> None:  # fmt: skip
         self._runtime = runtime
         self._handlers = handlers
         self._greeting = greeting
         self._refuse = refuse
         self._contacts = contacts
+        self._meter = meter
         self._open: dict[Stream, str] = {}
 
     async def listen(self, network: Network, address: Address) -> Listener:
@@ -112,7 +118,9 @@ class Server:
             stream.abort()
             return
         self._open[stream] = who
-        served = _Served(self._runtime, stream, self._handlers, self._greeting(stream.peer), self._contacts)
+        served = _Served(
+            self._runtime, stream, self._handlers, self._greeting(stream.peer), self._contacts, self._meter
+        )  # fmt: skip
         try:
             served.refusal = self._refusal(stream.peer)
             await served.run()
@@ -148,8 +156,9 @@ class _Served:
     """One connection while it is served."""
 
     def __init__(
-        self, runtime: Runtime, stream: Stream, handlers: Handlers, hello: Hello, contacts: Contacts | None
-    ) -> None:
+        self, runtime: Runtime, stream: Stream, handlers: Handlers, hello: Hello, contacts: Contacts | None,
+        meter: Meter,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._stream = stream
         self._handlers = handlers
@@ -160,6 +169,7 @@ class _Served:
         self._work = asyncio.Event()
         self._greeted = False
         self._contacts = contacts
+        self._meter = meter
         self._contact: Contact | None = None
         self.refusal: Refused | None = None
         """What the peer is told in answer to whatever it asks, when it is not let in."""
@@ -253,6 +263,12 @@ class _Served:
             received.exception()  # whoever waited may be gone by now, and that is no news
 
     async def _handle(self, request_id: int, call: Call) -> None:
+        operation = call.request.operation
+        with within_operation(operation) if isinstance(operation, bytes) else contextlib.nullcontext():
+            await self._work_on(request_id, call)
+
+    async def _work_on(self, request_id: int, call: Call) -> None:
+        begun = self._runtime.now()
         try:
             if self.refusal is not None:
                 raise self.refusal
@@ -265,6 +281,7 @@ class _Served:
             reply = await handler(call)
             call._cancellable = False
             await self._answer(request_id, call, reply)
+            self._note_done(call, reply, self._runtime.now() - begun)
         except asyncio.CancelledError:
             if not call._given_up:
                 raise
@@ -273,6 +290,7 @@ class _Served:
             await self._fail(request_id, error)
             raise
         except RoostError as error:
+            self._note_failed(call, error)
             await self._fail(request_id, error)
         except (MemoryError, OSError, ValueError) as error:
             failed = Failed(f"{type(call.request).__name__} failed there: {error}", hint=SEE_LOG)
@@ -282,6 +300,16 @@ class _Served:
             raise
         finally:
             self._calls.pop(request_id, None)
+
+    def _note_done(self, call: Call, reply: Reply, seconds: float) -> None:
+        peer, request = call.peer.node_id, call.request
+        note_moved(self._meter, peer, request, reply.answer, seconds, ours=False)
+        _log.debug("served", request=type(request).__name__, peer=peer, seconds=round(seconds, 4))
+
+    def _note_failed(self, call: Call, error: RoostError) -> None:
+        note_failed(self._meter, call.peer.node_id, call.request, error)
+        name = type(call.request).__name__
+        _log.info("refused", request=name, peer=call.peer.node_id, code=error.code, reason=error.message)
 
     async def _fail(self, request_id: int, error: RoostError) -> None:
         """The server's last frame of an exchange, whatever its state; nothing when that was sent already."""

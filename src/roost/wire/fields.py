@@ -30,8 +30,11 @@ def require_whole_ids(ids: bytes) -> None:
         raise ValueError(f"ids are not a multiple of {DIGEST_BYTES} bytes")
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client asks of a server."""
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a client asks of a server. `operation` is the id of what it is asked for, so that one store or gather can be
+    followed through the logs of all machines; absent where there is none."""
+
+    operation: Annotated[bytes, msgspec.Meta(max_length=16)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

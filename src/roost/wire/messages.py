@@ -31,6 +31,7 @@ from roost.wire.fields import (
     Text,
     require_whole_ids,
 )
+from roost.wire.observing import METRICS_BYTES_MAX, GetMetrics, Report, Reported
 
 PROTOCOL = 1
 PROTOCOL_MIN = 1
@@ -333,12 +334,12 @@ class Clock(Answer, tag="clock", frozen=True):
 AnyRequest: TypeAlias = (
     Ping | Have | Put | Get | PassOn | Commit | RecordDigests | RecordIds | GetRecord | PutRecord | Verify | GetStatus
     | Join | GetNodes | GetVerified | Scrub | GetAges | Keep | Collect | Recover | Pair | Prove
-    | GetClock
+    | GetClock | GetMetrics | Report
 )  # fmt: skip
 AnyAnswer: TypeAlias = (
     Pong | Holding | Stored | Sending | PassedOn | Committed | Digests | RecordKept | Verified | Status | Admitted
     | Nodes | LastVerified | Scrubbed | Ages | Keeping | Collected | Sealed | Paired | Proved
-    | Clock
+    | Clock | Reported
 )  # fmt: skip
 
 
@@ -355,7 +356,7 @@ ANSWER_TO: Mapping[type[AnyRequest], type[AnyAnswer]] = MappingProxyType({
     Ping: Pong, Have: Holding, Put: Stored, Get: Sending, PassOn: PassedOn, Commit: Committed, RecordDigests: Digests,
     RecordIds: Sending, GetRecord: Sending, PutRecord: RecordKept, Verify: Verified, GetStatus: Status, Join: Admitted,
     GetNodes: Nodes, GetVerified: LastVerified, Scrub: Scrubbed, GetAges: Ages, Keep: Keeping, Collect: Collected,
-    Recover: Sealed, Pair: Paired, Prove: Proved, GetClock: Clock,
+    Recover: Sealed, Pair: Paired, Prove: Proved, GetClock: Clock, GetMetrics: Sending, Report: Reported,
 })  # fmt: skip
 """The one kind of answer that each kind of request has."""
 
@@ -378,4 +379,6 @@ def answer_body_bytes_max(request: AnyRequest) -> int | None:
         return RECORD_BYTES_MAX
     if isinstance(request, RecordIds):
         return RECORD_IDS_BODY_MAX
+    if isinstance(request, GetMetrics):
+        return METRICS_BYTES_MAX
     return None

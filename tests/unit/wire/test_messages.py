@@ -47,7 +47,8 @@ def test_the_document_tells_of_every_message_and_its_fields() -> None:
     rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `")}
     for tag, message in (REQUESTS | ANSWERS).items():
         for field in message.__struct_fields__:
-            assert f"`{field}`" in rows[tag], (tag, field)
+            if field != "operation":  # of every request, so it is told once
+                assert f"`{field}`" in rows[tag], (tag, field)
     for field in Hello.__struct_fields__:
         assert f"| `{field}`" in text
 
