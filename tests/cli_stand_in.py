@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -183,6 +184,16 @@ class StandInCluster:
     async def forget(self, node: str, *, force: bool = False) -> ForgetResult:
         self._answer("forget", node, force)
         return self.forgotten
+
+    async def node_metrics(self, node: str) -> bytes:
+        self._answer("node_metrics", node)
+        return b"roost_objects 1.0\n"
+
+    @property
+    def session(self) -> Any:
+        """What the API looks at of a session: the storage nodes."""
+        storage = [SimpleNamespace(name=name, node_id=number * 32) for name, number in (("pi-9", "9"), ("pi-1", "1"))]
+        return SimpleNamespace(membership=SimpleNamespace(view=SimpleNamespace(storage=storage)))
 
     async def nodes(self) -> Sequence[NodeRow]:
         self._answer("nodes")

@@ -114,3 +114,49 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(port: int, cluste
     else:
         answer = cluster.begin("start", home=tmp_path / "home", config=config).wait()
     assert (answer.code, answer.result["code"]) == (9, "busy")
+
+
+def samples(port: int, path: str = "/metrics") -> dict[str, float]:
+    """The samples of a scrape by their name and labels as they are written."""
+    code, text = call(port, "GET", path)
+    assert code == 200, text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_stores_made_elsewhere_are_seen_by_the_coordinator_and_in_the_logs_of_nodes(
+    cluster: Cluster, port: int, tmp_path: Path
+) -> None:
+    path = trees.write(tmp_path / "step-3.safetensors", trees.model([300_000], seed=3))
+    cluster.done("store", path, "--name", "elsewhere/step-3")
+    assert cluster.cli("gather", "no/such", "--to", tmp_path / "x").code == 4
+    _, [listing] = call(port, "GET", "/api/v1/operations")
+    rows = {(row["kind"], row["name"]): row for row in listing["operations"]}
+    stored, gathered = rows["store", "elsewhere/step-3"], rows["gather", "no/such"]
+    assert (stored["state"], stored["bytes_done"]) == ("done", path.stat().st_size)
+    assert (gathered["state"], gathered["message"]) == ("failed", "no checkpoint is named no/such")
+    logs = [node.home / "logs/node.jsonl" for node in cluster.nodes.values()]
+    told = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+    followed = [line for line in told if line.get("operation") == stored["id"]]
+    assert {"Put", "Commit"} <= {line["request"] for line in followed}
+    assert {line["node"] for line in followed} <= set(cluster.nodes)
+
+
+def test_every_node_is_scraped_through_the_coordinator_and_a_dead_one_is_missed(cluster: Cluster, port: int) -> None:
+    _, text = call(port, "GET", "/sd")
+    targets = {target["labels"]["instance"]: target["labels"]["__metrics_path__"] for target in json.loads(text)}
+    assert set(targets) == {"coordinator", *cluster.nodes}
+    own = samples(port)
+    assert own['roost_store_seconds_count{result="ok"}'] >= 1
+    for name in cluster.nodes:
+        seen = samples(port, targets[name])
+        assert seen["roost_disk_total_bytes"] > seen["roost_disk_free_bytes"] > 0
+        assert 'roost_build_info{version="' in "".join(seen)
+        assert own[f'roost_node_state{{peer="{name}",state="alive"}}'] == 1
+    moved = 'roost_transfer_bytes_total{direction="in",peer="client"}'
+    assert sum(samples(port, path).get(moved, 0.0) for name, path in targets.items() if name != "coordinator") > 0
+    dead = next(iter(cluster.nodes.values()))
+    dead.handle.kill()
+    assert call(port, "GET", targets[dead.name])[0] == 503
+    assert call(port, "GET", "/sd")[1] == text, "it stays listed"
+    assert call(port, "GET", "/metrics/nodes/nobody")[0] == 404

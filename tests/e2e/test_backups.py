@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +144,15 @@ say(errors=[type(save(path, name).error).__name__ for path, name in ((sys.argv[1
     assert errors.count("NO BACKUP of ") == 3
     assert "nobody/step-1" in errors
     assert not (tmp_path / "nobody").exists()
+
+
+def test_a_backup_that_failed_is_counted_by_the_coordinator(cluster: Cluster, tmp_path: Path) -> None:
+    script = """
+save(sys.argv[1], "counted/step-1")
+"""
+    with training(cluster, "-c", PROGRAM + script, tmp_path / "absent") as one:
+        _, errors = one.end()
+    assert "NO BACKUP of counted/step-1" in errors
+    page = cluster.done("status")["page"]
+    with urllib.request.urlopen(f"{page}metrics", timeout=30) as answer:  # it is on loopback
+        assert 'roost_backup_failures_total{reason="not-found"} 1.0' in answer.read().decode().splitlines()

@@ -13,9 +13,9 @@ from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.collect import Periods, Surplus
 from roost.checkpoints.commit import commit_handler
 from roost.checkpoints.delivery import Delivery
+from roost.checkpoints.mending import Mender
 from roost.checkpoints.placement import line
 from roost.checkpoints.repair import Copy
-from roost.checkpoints.steward import Steward
 from roost.checkpoints.surplus import Dropper
 from roost.chunks.disk import DiskChunkStore
 from roost.chunks.read import ObjectReader
@@ -250,21 +250,21 @@ def waits_for_ever(planted: ExitStack) -> None:
 
 def repairs_only_when_asked(planted: ExitStack) -> None:
     """The stewards of coordinators have no copies made."""
-    sound = Steward._mend
+    sound = Mender.mend
 
-    async def mend(self: Steward, *rest: Any, unlimited: bool) -> list[Copy]:
+    async def mend(self: Mender, *rest: Any, unlimited: bool) -> list[Copy]:
         return await sound(self, *rest, unlimited=True) if unlimited else []
 
-    planted.enter_context(mock.patch.object(Steward, "_mend", mend))
+    planted.enter_context(mock.patch.object(Mender, "mend", mend))
 
 
 def repairs_nothing(planted: ExitStack) -> None:
     """No steward has copies made, whoever asks."""
 
-    async def mend(self: Steward, *rest: Any, unlimited: bool) -> list[Copy]:
+    async def mend(self: Mender, *rest: Any, unlimited: bool) -> list[Copy]:
         return []
 
-    planted.enter_context(mock.patch.object(Steward, "_mend", mend))
+    planted.enter_context(mock.patch.object(Mender, "mend", mend))
 
 
 def keeps_slots(planted: ExitStack) -> None:

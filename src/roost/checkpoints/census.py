@@ -15,6 +15,7 @@ from roost.checkpoints.inventory import Inventory, Slice, Wanted
 from roost.checkpoints.memory import Away
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.repair import Ground, Need, Work
+from roost.core.checkpoint import Health, Redundancy, health_of
 from roost.core.errors import RoostError
 from roost.core.ids import NodeId, ObjectId, RecordId
 
@@ -34,14 +35,15 @@ class Held:
 @dataclass(slots=True)
 class Census:
     """What was found. `needs` and `holders` are of the objects that something is to be done for; `left_out` counts
-    those beyond `KEPT_MAX`. `copies` is, of each version, on how many machines its least kept object is; `held` tells
-    of the nodes that are being emptied; `away` which nodes keep what in the place of others; `problems` why nodes did
-    not answer."""
+    those beyond `KEPT_MAX`. `copies` is, of each version, on how many machines its least kept object is; `chunks`
+    counts the objects of live versions by their health, as if everybody had answered; `held` tells of the nodes that
+    are being emptied; `away` which nodes keep what in the place of others; `problems` why nodes did not answer."""
 
     needs: dict[ObjectId, Need] = field(default_factory=dict)
     holders: dict[ObjectId, frozenset[NodeId]] = field(default_factory=dict)
     left_out: Counter[Work] = field(default_factory=Counter)
     copies: dict[RecordId, int] = field(default_factory=dict)
+    chunks: Counter[Health] = field(default_factory=Counter)
     held: dict[NodeId, Held] = field(default_factory=dict)
     away: Away = field(default_factory=Away)
     problems: dict[NodeId, RoostError] = field(default_factory=dict)
@@ -51,6 +53,9 @@ class Census:
         """Take in one slice."""
         for object_id, want in wanted.items():
             nodes = holders[object_id]
+            if not want.need.removed:
+                asked = Redundancy(data=1, parity=want.need.copies - 1)
+                self.chunks[health_of(len(ground.machines(nodes)), asked)] += 1
             work = ground.work(want.need, nodes, want.home)
             if nodes and not nodes.issuperset(want.home):
                 self.away.note(object_id, nodes.difference(want.home))

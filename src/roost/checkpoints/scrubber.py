@@ -128,6 +128,11 @@ class Scrubber:
         self._reason = "not begun"
 
     @property
+    def ended_at(self) -> int:
+        """When the last whole pass ended, in seconds since 1970; 0 when none has."""
+        return self._place.ended_at
+
+    @property
     def text(self) -> str:
         """How the scrub stands, in words."""
         place = self._place

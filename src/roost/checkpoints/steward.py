@@ -5,52 +5,65 @@ It only ever adds copies, and data moves from node to node, so two stewards at o
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from roost.checkpoints.budget import Budget
 from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.census import Census, take_census
-from roost.checkpoints.drain import LACKING, SILENT, Emptying, exchange_all, try_to_leave
+from roost.checkpoints.drain import LACKING, SILENT, Emptying, try_to_leave
 from roost.checkpoints.inventory import Inventory
 from roost.checkpoints.memory import Memory
+from roost.checkpoints.mending import LOOK_EVERY_S, Mender
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.recoverable import can_come_back
 from roost.checkpoints.repair import NO_ROOM, NOBODY, Copy, Ground, Observed, Plan, Work, plan
 from roost.core.checkpoint import Health, Redundancy, health_of
 from roost.core.cluster import View
-from roost.core.errors import Damaged, NoSpace, NotFound, RoostError, Stalled
+from roost.core.errors import RoostError, Stalled
 from roost.core.ids import NodeId, RecordId
 from roost.wire.messages import Ping, Pong
 
-LOOK_EVERY_S = 60.0
-"""Between looks, and the longest that copies are made by one plan."""
 SETTLE_S = 2.0
 """Between looks at least, so that a burst of changes makes one."""
 ALL_EVERY_S = 600.0
 """As long as nothing changes, everything is asked for so often only."""
-AT_ONCE = 4
 IDLE_ROUNDS_MAX = 3
 """Rounds of a repair without grace in which nothing could be copied, before it ends."""
 ANSWER_LIMIT_S = 5.0
 EVERYBODY = Redundancy(data=1, parity=0)
 """A survey that leaves nobody behind before its time is over."""
 
+Mending = Callable[[Progress], AbstractAsyncContextManager[object]]
+
+
+def unseen(progress: Progress) -> AbstractAsyncContextManager[object]:
+    """Nobody follows what is mended."""
+    return nullcontext()
+
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What one look did. `copies` were made, `bytes` moved; `plan` is what is still to do, or waits and why; `short`
-    objects have fewer good copies than asked. `emptying` tells of the nodes that are being drained, `left` names those
-    that have left."""
+    """What one look did. The copies `made`; `plan` is what is still to do, or waits and why; `short` objects have fewer
+    good copies than asked. `emptying` tells of the nodes that are being drained, `left` names those that have left."""
 
     plan: Plan
-    copies: int
-    bytes: int
+    made: tuple[Copy, ...]
     short: int
     notes: tuple[str, ...]
     emptying: tuple[Emptying, ...] = ()
     left: tuple[NodeId, ...] = ()
+
+    @property
+    def copies(self) -> int:
+        return len(self.made)
+
+    @property
+    def bytes(self) -> int:
+        return sum(copy.bytes for copy in self.made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,8 @@ class _Settled:
 
 @dataclass(slots=True)
 class Steward:
-    """One steward. `rate` is in bytes a second (0: none), `grace_s` how long a machine that went down is waited for."""
+    """One steward. `rate` is in bytes a second (0: none), `grace_s` how long a machine that went down is waited for;
+    `mending` is entered while copies are made."""
 
     peers: Peers
     catalogue: Catalogue
@@ -93,18 +107,21 @@ class Steward:
     rate: int
     told: Callable[[Mended], None] | None = None
     troubled: Callable[[RoostError], None] | None = None
+    mending: Mending = unseen
+    chunks: Counter[Health] = field(default_factory=Counter)
+    """The distinct objects of all live versions by their health, at the last look at everything."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _inventory: Inventory = field(init=False)
-    _budget: Budget = field(init=False)
     _memory: Memory = field(init=False)
+    _mender: Mender = field(init=False)
     _settled: _Settled | None = None
     _looked_at: float = 0.0
     _unnoted: RoostError | None = None
 
     def __post_init__(self) -> None:
         self._inventory = Inventory(self.catalogue, self.peers.runtime)
-        self._budget = Budget(self.rate)
         self._memory = Memory(self.grace_s)
+        self._mender = Mender(self.peers, self._memory, Budget(self.rate), self._woken)
 
     def wake(self) -> None:
         """Something changed: look at everything soon."""
@@ -162,11 +179,12 @@ class Steward:
             progress.enter("asking the nodes what they have")
             survey, facts = await self._meet(progress)
             if sparing and (settled := self._still_settled(facts)) is not None:
-                return Mended(settled, 0, 0, len(settled.short), tuple(progress.notes))
+                return Mended(settled, (), len(settled.short), tuple(progress.notes))
             seen = await self._see(survey, facts, progress, at_once=at_once)
             if dry_run or not seen.plan.copies:
                 break
-            done = await self._mend(seen, progress, unlimited=at_once)
+            async with self.mending(progress):
+                done = await self._mender.mend(seen.plan, survey, progress, unlimited=at_once)
             made += done
             idle = 0 if done else idle + 1
             if not at_once or idle == IDLE_ROUNDS_MAX:
@@ -177,8 +195,7 @@ class Steward:
         if left_out:
             progress.note(f"{left_out.total():,} chunks more are seen to after these")
         short = len(seen.plan.short) + left_out[Work.SHORT] + left_out[Work.LEAVING]
-        moved = sum(copy.bytes for copy in made)
-        return Mended(seen.plan, len(made), moved, short, tuple(progress.notes), emptying, left)
+        return Mended(seen.plan, tuple(made), short, tuple(progress.notes), emptying, left)
 
     # -- seeing --------------------------------------------------------------------------------------------------
 
@@ -235,6 +252,7 @@ class Steward:
         self._memory.note_silent(census.problems, now)
         self._memory.note_away(census.away, now)
         complete = not census.problems and not survey.problems and not self._inventory.unreadable
+        self.chunks = Counter({_known(h, complete=complete): count for h, count in census.chunks.items()})
         await self._note_health(census, progress, complete=complete)
         last_holders = self._memory.last_holders(census.needs, now)
         seen = replace(self._observed(now, facts), holders=census.holders, last_holders=last_holders)
@@ -261,96 +279,13 @@ class Steward:
         self._unnoted = None
         at = int(self.peers.runtime.wall())
         for version in self._inventory.versions:
-            health = health_of(census.copies[version.listed.manifest], version.redundancy)
-            if health is Health.LOST and not complete:
-                health = Health.UNKNOWN
+            health = _known(health_of(census.copies[version.listed.manifest], version.redundancy), complete=complete)
             try:
                 await self.catalogue.note_health(version.listed.manifest, health, at=at, verified_at=None)
             except RoostError as error:
                 self._unnoted = error
                 progress.note(f"this machine cannot note how the checkpoints are: {error.message}")
                 return
-
-    # -- mending -------------------------------------------------------------------------------------------------
-
-    async def _mend(self, seen: _Seen, progress: Progress, *, unlimited: bool) -> list[Copy]:
-        """Make the copies of the plan in order, a few at once, for a minute at most (or until woken); those made. A
-        target first has to hold all manifests, so that what it is given is named there."""
-        runtime = self.peers.runtime
-        ready = await exchange_all(self.peers, {copy.target for copy in seen.plan.copies})
-        for target in sorted({copy.target for copy in seen.plan.copies} - ready):
-            progress.note(f"{seen.survey.name(target)} is given nothing: it did not take all records")
-        progress.enter("copying from node to node")
-        progress.bytes_total = progress.bytes_done + seen.plan.bytes
-        end = runtime.now() + LOOK_EVERY_S
-        made: list[Copy] = []
-        gone: set[NodeId] = set()
-        todo = iter(seen.plan.copies)
-
-        async def worker() -> None:
-            for copy in todo:
-                if copy.target not in ready or copy.target in self._memory.full_until or copy.source in gone:
-                    continue
-                if (copy.source, copy.target) in self._memory.failed_until:
-                    continue
-                if not unlimited and not await self._is_paid_for(copy.bytes, end):
-                    return
-                if await self._copy(seen.survey, copy, gone, progress):
-                    made.append(copy)
-                if runtime.now() >= end or (self._woken.is_set() and not unlimited):
-                    return
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(worker())
-        return made
-
-    async def _is_paid_for(self, count: int, end: float) -> bool:
-        """Wait until the rate allows so many bytes; False when that is not before `end`, or somebody woke us: a plan
-        gets old."""
-        runtime = self.peers.runtime
-        now = runtime.now()
-        wait_s = self._budget.wait_s(count, now)
-        if wait_s <= SETTLE_S:
-            await runtime.sleep(wait_s)
-            return True
-        try:
-            async with runtime.timeout(min(wait_s, max(0.0, end - now))):
-                await self._woken.wait()
-        except TimeoutError:
-            if now + wait_s <= end:
-                return True
-        self._budget.give_back(count)
-        return False
-
-    async def _copy(self, survey: Survey, copy: Copy, gone: set[NodeId], progress: Progress) -> bool:
-        """Have one copy made; False when that failed, and then whoever was in the way is left alone for a while. A
-        source whose copy turns out not to be good says so when it is asked the next time what it has."""
-        source, target = survey.name(copy.source), survey.name(copy.target)
-        now = self.peers.runtime.now()
-        progress.begin_wait(target)
-        try:
-            problem = await self.peers.pass_on(copy.object_id, holder=copy.source, target=copy.target)
-        except RoostError as error:
-            gone.add(copy.source)
-            self._memory.note_failure((copy.source, copy.target), now)
-            progress.note(f"{source} could not pass on: {error.message}")
-            return False
-        finally:
-            progress.end_wait(target)
-        if not problem:
-            self._memory.note_copied((copy.source, copy.target))
-            progress.advance(copy.bytes)
-            return True
-        if problem == NoSpace.code:
-            self._memory.note_full(copy.target, now)
-            progress.note(f"{target} has no room for a chunk of {copy.bytes:,} bytes")
-        elif problem in (NotFound.code, Damaged.code):
-            progress.note(f"{source} has no good copy of a chunk that it was thought to have")
-        else:
-            self._memory.note_failure((copy.source, copy.target), now)
-            progress.note(f"{target} did not take a chunk from {source} ({problem})")
-        return False
 
     # -- leaving -------------------------------------------------------------------------------------------------
 
@@ -374,6 +309,11 @@ class Steward:
                     left.append(node)
             emptying.append(Emptying(node, held.objects, held.left, held.bytes_left, why))
         return tuple(emptying), tuple(left)
+
+
+def _known(health: Health, *, complete: bool) -> Health:
+    """As far as it is known: who did not answer may have what nobody else has."""
+    return Health.UNKNOWN if health is Health.LOST and not complete else health
 
 
 def _why_not(seen: _Seen, node: NodeId) -> str:

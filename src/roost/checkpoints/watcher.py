@@ -89,12 +89,18 @@ class Watcher:
     _stored: dict[str, str] = field(default_factory=dict)
     _troubles: dict[str, _Trouble] = field(default_factory=dict)
     _waiting: dict[str, str] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def pending(self) -> list[tuple[str, str]]:
         """(path, what it waits for) of all that is not stored as it is now, by path; the empty path is the folder."""
         return sorted(self._waiting.items())
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest of what is pending has waited; 0 when nothing is."""
+        return max((self.runtime.now() - since for since in self._since.values()), default=0.0)
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -194,6 +200,8 @@ class Watcher:
 
     def _wait_for(self, waiting: dict[str, str]) -> None:
         if waiting != self._waiting:
+            now = self.runtime.now()
+            self._since = {path: self._since.get(path, now) for path in waiting}
             self._waiting = waiting
             self.changed()
 

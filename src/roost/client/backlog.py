@@ -6,6 +6,7 @@ what is held keeps its disk space, even when its files have been removed. Whatev
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ HOLDS_MAX = 5
 AWAITED_S = 30.0
 """How long files of other processes are waited for."""
 LOOK_EVERY_S = 0.2
+UNCOUNTED_MAX = 100
+LAST_WORDS_S = 2.0
 
 
 class Storing(Protocol):
@@ -35,6 +38,8 @@ class Storing(Protocol):
     async def store_held(
         self, held: Held, *, redundancy: str | None = None, progress: Progress | None = None
     ) -> StoreResult: ...
+
+    def backup_failed(self, name: str, error: RoostError) -> None: ...
 
     async def aclose(self) -> None: ...
 
@@ -94,6 +99,8 @@ class Backlog:
         self._wake = asyncio.Event()
         self._ended = 0
         self._hurry = False
+        self._uncounted: deque[tuple[str, RoostError]] = deque(maxlen=UNCOUNTED_MAX)
+        """What failed and the cluster does not know yet: it hears when it can be reached."""
 
     @property
     def waiting(self) -> list[Waiting]:
@@ -112,10 +119,18 @@ class Backlog:
         for old in late[: max(0, len(late) - self._waiting_max)]:
             why = old.reason or "storing is slower than saving"
             await self._give_up(old, Failed(f"{self._waiting_max} newer ones wait ({why})", hint=TOO_MANY))
+        self._begin()
+        return await item.result
+
+    async def count_failure(self, name: str, error: RoostError) -> None:
+        """Let the cluster know, when it can be reached, that there is no backup of `name`."""
+        self._uncounted.append((name, error))
+        self._begin()
+
+    def _begin(self) -> None:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         self._wake.set()
-        return await item.result
 
     async def drained(self, timeout_s: float | None = None) -> None:
         """Return when nothing waits, and after `timeout_s` in any case."""
@@ -145,6 +160,9 @@ class Backlog:
             why = f" ({item.reason})" if item.reason else ""
             await self._give_up(item, Failed(f"the program ended before it was stored{why}", hint=ENDED))
         await self.drained()
+        with contextlib.suppress(TimeoutError):
+            async with self._runtime.timeout(LAST_WORDS_S):
+                await self._tell_failures()
         await self._close_cluster()
 
     def _mark(self) -> tuple[object, ...]:
@@ -162,6 +180,7 @@ class Backlog:
                 await self._attempt(ready[-1])
                 continue
             if not self._items:
+                await self._tell_failures()
                 await self._close_cluster()
             pause = min((item.not_before - now for item in self._items), default=None)
             with contextlib.suppress(TimeoutError):
@@ -179,6 +198,7 @@ class Backlog:
             if self._cluster is None:
                 self._cluster = await self._open_cluster()
             result = await self._cluster.store_held(held, progress=item.progress)
+            self._count_failures(self._cluster)
         except RoostError as error:
             await self._close_cluster()
             await self._failed(item, error)
@@ -190,6 +210,10 @@ class Backlog:
             await self._stored(item, result)
         finally:
             self._current = None
+
+    def _count_failures(self, cluster: Storing) -> None:
+        while self._uncounted:
+            cluster.backup_failed(*self._uncounted.popleft())
 
     async def _whole(self, item: Waiting) -> Held:
         """Its open files; opened anew when they had changed, or files of other processes have come since."""
@@ -247,6 +271,7 @@ class Backlog:
             return
         if item.reason != error.message:
             item.reason = error.message
+            self._uncounted.append((item.name, error))
             program_log().warning("backup of %s waits and is tried again: %s", item.name, error.message)
             await self._note(item, error, waiting=True)
 
@@ -256,6 +281,7 @@ class Backlog:
 
     async def _give_up(self, item: Waiting, error: RoostError) -> None:
         self._end(item)
+        self._uncounted.append((item.name, error))
         tell_failed(item.name, error)
         await self._note(item, error, waiting=False)
         if item.result is not None and not item.result.done():
@@ -277,6 +303,13 @@ class Backlog:
             await self._runtime.in_thread(work)
         except RuntimeError:  # Python 3.12.0 to 3.12.2 start no thread any more when a program ends
             work()
+
+    async def _tell_failures(self) -> None:
+        """Nothing waits any more: let the cluster count what failed, if it can be reached now."""
+        if self._uncounted:
+            with contextlib.suppress(RoostError):
+                self._cluster = self._cluster or await self._open_cluster()
+                self._count_failures(self._cluster)
 
     async def _close_cluster(self) -> None:
         cluster, self._cluster = self._cluster, None

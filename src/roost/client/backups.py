@@ -144,6 +144,8 @@ class Backups:
         tell_failed(backup.name, reason)
         at = int(SystemRuntime().wall())
         self._notes.write(BackupNote(backup.name, str(path), at, reason.message, reason.hint))
+        if self._loop.is_open and os.getpid() == self._process:
+            self._loop.start(self._backlog.count_failure(backup.name, reason))
         self._keep(backup)
         return backup
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from roost.checkpoints.catalogue import Listed
 from roost.checkpoints.peers import Survey
 from roost.checkpoints.progress import Progress
+from roost.client.reporting import Reporting, Send, to_coordinators
 from roost.client.results import (
     ChunkRow,
     ClusterStatus,
@@ -37,7 +38,7 @@ from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
 from roost.core.checkpoint import Redundancy
 from roost.core.cluster import Address
-from roost.core.errors import UsageError
+from roost.core.errors import RoostError, UsageError
 from roost.core.ids import NodeId, split_reference
 from roost.core.runtime import SystemRuntime
 from roost.disk.posix import PosixDisk
@@ -60,8 +61,11 @@ class AsyncCluster:
     Errors are those of `roost.core.errors`; each says what to do next.
     """
 
-    def __init__(self, session: Session, settings: Settings, *, home: Home | None = None) -> None:
+    def __init__(
+        self, session: Session, settings: Settings, *, home: Home | None = None, send: Send | None = None
+    ) -> None:
         self.session = session
+        self._reporting = Reporting(session.runtime, send or to_coordinators(session))
         self._settings = settings
         self._home = home
 
@@ -100,6 +104,7 @@ class AsyncCluster:
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""
+        await self._reporting.aclose()
         await self.session.close()
 
     # -- store and gather ----------------------------------------------------------------------------------------
@@ -126,7 +131,14 @@ class AsyncCluster:
         """Store what `roost.client.storing.hold` has opened, whatever became of its names; it stays open."""
         from roost.client.storing import store_held
 
-        return await store_held(self.session, self._settings, held, redundancy, progress or Progress())
+        told = progress or Progress()
+        return await self._reporting.follow(
+            "store", held.name, told, lambda: store_held(self.session, self._settings, held, redundancy, told)
+        )
+
+    def backup_failed(self, name: str, error: RoostError) -> None:
+        """Let the coordinator count that something was to be stored and is not. Returns at once."""
+        self._reporting.backup_failed(name, error)
 
     async def gather(
         self, reference: str, *, to: Path | None = None, only: str | None = None, force: bool = False,
@@ -134,12 +146,19 @@ class AsyncCluster:
     ) -> GatherResult:  # fmt: skip
         """Bring ``NAME`` or ``NAME@VERSION`` back into the folder `to` (default: the name under the working
         directory). See `roost.checkpoints.gather.gather` for errors."""
+        told = progress or Progress()
+        return await self._reporting.follow(
+            "gather", reference, told, lambda: self._gather(reference, to, only, told, force=force)
+        )
+
+    async def _gather(
+        self, reference: str, to: Path | None, only: str | None, progress: Progress, *, force: bool
+    ) -> GatherResult:
         from roost.checkpoints.gather import gather
         from roost.checkpoints.target import Target
 
         runtime = self.session.runtime
         begun = runtime.now()
-        progress = progress or Progress()
         survey, listed, manifest = await self._find(reference)
         dest = await runtime.in_thread(_destination, to if to is not None else Path(listed.name))
         target = Target(PosixDisk(dest.parent), dest.name, manifest, listed.manifest, force=force, only=only)
@@ -222,19 +241,18 @@ class AsyncCluster:
             chosen = [await catalogue.find(*split_reference(reference)) for reference in references]
         else:
             chosen = await catalogue.list(newest=True)
-        verdicts = []
-        for listed in chosen:
-            told = progress or Progress()
-            told.notes.clear()
-            findings = await self._examine(survey, listed, told, deep=deep, times=True)
-            damaged = tuple((i.hex(), survey.name(node)) for i, node in findings.damaged)
-            verdicts.append(
-                Verdict(
-                    listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(told.notes),
-                    _moment(findings.verified_at),
-                )
-            )  # fmt: skip
-        return verdicts
+        told = progress or Progress()
+        async with self._reporting.following("verify", " ".join(references) or "everything", told):
+            return [await self._verify(survey, listed, told, deep=deep) for listed in chosen]
+
+    async def _verify(self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool) -> Verdict:
+        progress.notes.clear()
+        findings = await self._examine(survey, listed, progress, deep=deep, times=True)
+        damaged = tuple((i.hex(), survey.name(node)) for i, node in findings.damaged)
+        return Verdict(
+            listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(progress.notes),
+            _moment(findings.verified_at),
+        )  # fmt: skip
 
     async def _examine(
         self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool = False, times: bool = False
@@ -289,7 +307,13 @@ class AsyncCluster:
         from roost.client.overview import repair_result
 
         steward = Steward(self.session.peers, self.session.catalogue, grace_s=0.0, rate=0)
-        mended = await steward.look(progress or Progress(), dry_run=dry_run, at_once=True)
+        told = progress or Progress()
+        if dry_run:
+            mended = await steward.look(told, dry_run=True, at_once=True)
+        else:
+            async with self._reporting.following("repair", "everything", told) as outcome:
+                mended = await steward.look(told, at_once=True)
+                outcome.degraded = mended.short > 0
         return repair_result(mended, self.session.membership.view, dry_run=dry_run)
 
     async def scrub(self, node: str | None = None, *, progress: Progress | None = None) -> ScrubResult:
@@ -297,8 +321,9 @@ class AsyncCluster:
         was damaged. See `roost.client.scrubbing.scrub` for errors."""
         from roost.client.scrubbing import scrub
 
-        progress = progress or Progress()
-        return await scrub(self.session, node, progress, lambda: self.repair(progress=progress))
+        told = progress or Progress()
+        async with self._reporting.following("scrub", node or "every node", told):
+            return await scrub(self.session, node, told, lambda: self.repair(progress=told))
 
     async def nodes(self) -> Sequence[NodeRow]:
         """Every storage node, each asked now."""
@@ -307,13 +332,22 @@ class AsyncCluster:
         await self.session.peers.survey(enough=TWO)
         return await node_rows(self.session)
 
+    async def node_metrics(self, node: str) -> bytes:
+        """What the storage node with this id tells of itself, in the text format of Prometheus. NotFound when it is no
+        member, Unreachable when it does not answer."""
+        from roost.client.overview import node_metrics
+
+        return await node_metrics(self.session, NodeId(node))
+
     async def drain(
         self, node: str, *, cancel: bool = False, dry_run: bool = False, progress: Progress | None = None
     ) -> DrainResult:
         """Empty a node (its name, its id or the start of it) and let it leave; see `roost.client.members.drain`."""
         from roost.client.members import drain
 
-        return await drain(self.session, node, cancel=cancel, dry_run=dry_run, progress=progress or Progress())
+        told = progress or Progress()
+        async with self._reporting.following("drain", node, told):
+            return await drain(self.session, node, cancel=cancel, dry_run=dry_run, progress=told)
 
     async def forget(self, node: str, *, force: bool = False) -> ForgetResult:
         """Strike a dead node off; see `roost.client.members.forget`."""

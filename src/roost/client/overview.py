@@ -10,15 +10,18 @@ from roost.client.results import ClusterStatus, Listing, NodeRow, OtherRow, Repa
 from roost.client.run_state import RunState
 from roost.client.session import Session
 from roost.core.cluster import Member, NodeState, View
-from roost.core.errors import RoostError, Unreachable
+from roost.core.errors import NotFound, RoostError, Unreachable
 from roost.core.ids import NodeId
+from roost.net.body import BytesSink
 from roost.security.authority import cluster_name_of
 from roost.settings.schema import Settings
 from roost.wire.fields import NodeSeen
 from roost.wire.messages import AnyAnswer, AnyRequest, GetNodes, GetStatus, Nodes, Status
+from roost.wire.observing import METRICS_BYTES_MAX, GetMetrics
 
 COORDINATOR_LIMIT_S = 1.0
 ANSWER_LIMIT_S = 2.0
+METRICS_LIMIT_S = 5.0
 HERE = (NodeState.ALIVE, NodeState.DRAINING)
 """The states of a node that answers."""
 
@@ -140,6 +143,20 @@ async def _ask(session: Session, node: NodeId, request: AnyRequest, limit_s: flo
             return await session.links.call(node, request)
     except TimeoutError:
         raise Unreachable(f"no answer within {limit_s:.0f} s") from None
+
+
+async def node_metrics(session: Session, node: NodeId) -> bytes:
+    """What a storage node tells of itself; see `roost.client.AsyncCluster.node_metrics`."""
+    member = session.membership.view.member(node)
+    if member is None or not member.storage:
+        raise NotFound(f"there is no storage node {node[:64]!r}", hint="see: roost nodes --json")
+    sink = BytesSink(METRICS_BYTES_MAX)
+    try:
+        async with session.runtime.timeout(METRICS_LIMIT_S):
+            await session.links.call(node, GetMetrics(), sink=sink, bulk=True)
+    except TimeoutError:
+        raise Unreachable(f"{member.name} did not answer within {METRICS_LIMIT_S:.0f} s") from None
+    return sink.data()
 
 
 def repair_result(mended: Mended, view: View, *, dry_run: bool) -> RepairResult:

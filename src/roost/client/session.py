@@ -21,6 +21,7 @@ from roost.core.runtime import Runtime
 from roost.disk.port import Disk
 from roost.net.contacts import Contacts
 from roost.net.links import Links
+from roost.net.metering import Meter
 from roost.net.stream import Network
 from roost.net.tcp import TcpNetwork
 from roost.security.authority import check_issued
@@ -97,11 +98,12 @@ class Session:
 
 async def open_session(
     runtime: Runtime, network: Network, home: Disk, identity: Identity, catalogue: Path | None, *,
-    instance: bytes = b"", contacts: Contacts | None = None, sighted: Sighted = unsighted,
+    instance: bytes = b"", contacts: Contacts | None = None, meter: Meter = None, sighted: Sighted = unsighted,
     seek: Callable[[Collection[NodeId]], Awaitable[None]] | None = None,
 ) -> Session:  # fmt: skip
     """Open the catalogue (in memory without a path) and get ready to dial; nothing is dialled yet. `instance` and
-    `contacts` are of a process that serves; `sighted` and `seek` tell where members are that moved."""
+    `contacts` are of a process that serves; `meter` counts the chunks that go; `sighted` and `seek` tell where members
+    are that moved."""
     membership = Membership(identity.authority)
     records = Catalogue(catalogue, runtime, check=membership.check, added=membership.learn)
     await records.open()
@@ -115,6 +117,7 @@ async def open_session(
         worked=remembered.worked,
         refuse=lambda peer: membership.refuse_revoked(peer.fingerprint),
         contacts=contacts,
+        meter=meter,
     )
     peers = Peers(runtime, links, lambda: membership.view, records, remembered.nodes, seek)
     return Session(runtime, network, identity, membership, records, remembered, links, peers)

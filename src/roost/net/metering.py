@@ -1,11 +1,15 @@
 """Which requests move a chunk, which way and how much: what links and servers feed into `Transfers`."""
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from roost.core.errors import RoostError
 from roost.core.ids import NodeId
-from roost.observe.transfers import Direction, Transfers
 from roost.wire.messages import AnyAnswer, AnyRequest, Get, Put, Sending, Stored
 
-Meter = Transfers | None
+if TYPE_CHECKING:
+    from roost.observe.transfers import Direction, Transfers
+
+Meter: TypeAlias = "Transfers | None"
 """Where nobody counts, None."""
 
 

@@ -17,7 +17,7 @@ from roost.net.link import error_of, trouble_of
 from roost.net.metering import Meter, note_failed, note_moved
 from roost.net.stream import Listener, Network, Peer, Stream
 from roost.observe.log import get_logger
-from roost.observe.operation import within_operation
+from roost.observe.operation import current_operation, within_operation
 from roost.wire.connection import (
     BodyEnded,
     CancelReceived,
@@ -29,7 +29,7 @@ from roost.wire.connection import (
     Role,
     UnknownRequest,
 )
-from roost.wire.messages import AnyAnswer, AnyRequest, Hello
+from roost.wire.messages import AnyAnswer, AnyRequest, Collect, Commit, Get, Hello, PassOn, Put, Verify
 
 GREETING_LIMIT_S = 5
 STRANGER_LIMIT_S = 30
@@ -47,6 +47,7 @@ CONNECTIONS_PER_PEER_MAX = 64
 STRANGERS_MAX = 64
 """Connections of peers without a certificate, all together, so that members always find a place."""
 SEE_LOG = "see that node's log"
+FOLLOWED = (Put, Get, PassOn, Commit, Verify, Collect)
 _log = get_logger(__name__)
 
 
@@ -304,7 +305,9 @@ class _Served:
     def _note_done(self, call: Call, reply: Reply, seconds: float) -> None:
         peer, request = call.peer.node_id, call.request
         note_moved(self._meter, peer, request, reply.answer, seconds, ours=False)
-        _log.debug("served", request=type(request).__name__, peer=peer, seconds=round(seconds, 4))
+        # What an operation had done here can be followed by its id; the rest is for who looks for a fault.
+        say = _log.info if isinstance(request, FOLLOWED) and current_operation() is not None else _log.debug
+        say("served", request=type(request).__name__, peer=peer, seconds=round(seconds, 4))
 
     def _note_failed(self, call: Call, error: RoostError) -> None:
         note_failed(self._meter, call.peer.node_id, call.request, error)

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Collection
 from functools import partial
 
-from roost.checkpoints.steward import Mended, Steward
+from roost.checkpoints.steward import Steward
 from roost.client.cluster import AsyncCluster
 from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
@@ -35,13 +35,17 @@ from roost.node.events import Event, History, Say, until_signalled
 from roost.node.inside import Beside, Inside
 from roost.node.inviting import Inviting
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
+from roost.node.observing import Observing
 from roost.node.strangers import stranger_handlers
+from roost.node.upkeep import steward_of
 from roost.node.watching import Watching
+from roost.observe.log import bound
 from roost.security.authority import Authority, cluster_name_of
 from roost.security.identity import Identity
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
 from roost.wire.messages import GetNodes, Hello, Ping, Pong
+from roost.wire.observing import Report
 
 LOOK_S = 1.0
 ADDRESSES_EVERY_S = 5.0
@@ -69,7 +73,8 @@ async def run_coordinator(
         found = partial(take_identity, disk, home, settings.cluster, at=int(runtime.wall()), say=say)
         authority, identity = await runtime.in_thread(found)
         coordinator = _Coordinator(runtime, disk, home, settings, authority, identity, say, beside)
-        await until_signalled(coordinator.run(local, ready_at, invite=invite))
+        with bound(node="coordinator"):
+            await until_signalled(coordinator.run(local, ready_at, invite=invite))
         say(Event("stopping", "stopped"))
     finally:
         lock.release()
@@ -104,7 +109,10 @@ class _Coordinator:
             machine=identity.machine,
             name=(platform.node() or "node").partition(".")[0],
         )
-        self._watching = Watching(runtime, home, settings, self._say, self._tell_state)
+        self._observing = Observing(runtime, own=identity.node_id)
+        self._watching = Watching(
+            runtime, home, settings, self._say, self._tell_state, send=self._observing.operations.send
+        )  # fmt: skip
         self._known: set[NodeId] = set()
         self._address = Address("127.0.0.1", 0)
         self._untold = False
@@ -113,19 +121,21 @@ class _Coordinator:
     async def run(self, local: int | None, ready_at: int | None, *, invite: bool) -> None:
         count = self._settings.local_nodes if local is None else local
         strange = await self._strange(count, asked=local is not None)
+        seeing = self._observing
         session = await open_session(
             self._runtime, self._network, self._disk, self._identity, self._home.catalogue,
-            instance=self._instance, contacts=self._contacts, sighted=self._finder.addresses,
+            instance=self._instance, contacts=self._contacts, meter=seeing.transfers, sighted=self._finder.addresses,
         )  # fmt: skip
         agent = Agent(
             self._runtime, session.links, session.membership, session.catalogue, own=self._identity.node_id,
             remembered=session.remembered.nodes,
         )  # fmt: skip
-        steward = self._steward(session)
+        steward = steward_of(session, self._settings.repair, self._say, seeing.tally, seeing.reporting)
         pulse = Pulse(
             self._runtime, session.links, session.membership, self._contacts, own=self._identity.node_id,
             on_change=partial(_node_changed, agent, steward),
         )  # fmt: skip
+        seeing.attach(session, pulse, steward, self._watching)
         self._known = {m.node_id for m in session.membership.view.storage}
         inviting = None
         if invite and self._authority is not None:
@@ -227,8 +237,14 @@ class _Coordinator:
             for folder in self._settings.watch:
                 group.create_task(self._watching.run(session, folder))
             if self._beside is not None:
-                cluster = AsyncCluster(session, self._settings, home=self._home)
-                group.create_task(self._beside(Inside(cluster, self._history, self._watching.pending, self._opened)))
+                group.create_task(self._beside(self._inside(session)))
+
+    def _inside(self, session: Session) -> Inside:
+        seen = self._observing
+        cluster = AsyncCluster(session, self._settings, home=self._home, send=seen.operations.send)
+        return Inside(
+            cluster, self._history, self._watching.pending, self._opened, seen.operations, seen.metrics
+        )  # fmt: skip
 
     async def _opened(self, url: str, text: str) -> None:
         self._page = url
@@ -236,31 +252,10 @@ class _Coordinator:
         await self._tell_state()
 
     def _say(self, event: Event) -> None:
+        if event.kind == "stored":
+            self._observing.watched_at = self._runtime.wall()
         self._history.add(event)
         self._said(event)
-
-    def _steward(self, session: Session) -> Steward:
-        def told(mended: Mended) -> None:
-            if mended.copies:
-                text = f"repaired: {mended.copies} copies made again"
-                self._say(Event("repaired", text, {"copies": mended.copies, "bytes": mended.bytes}))
-            for emptying in mended.emptying:
-                if emptying.node in mended.left:
-                    name = next((m.name for m in session.membership.view.left if m.node_id == emptying.node), "a node")
-                    self._say(Event("node-left", f"{name} has left: it is empty", {"node": emptying.node}))
-            reasons = sorted({waiting.reason for waiting in mended.plan.stuck})
-            if reasons:
-                text = f"{len(mended.plan.stuck)} chunks lack copies that cannot be made now: {'; '.join(reasons)}"
-                self._say(Event("warning", text, {"chunks": len(mended.plan.stuck)}))
-
-        def troubled(error: RoostError) -> None:
-            if session.membership.view.storage:  # a cluster without nodes has nothing to look after
-                self._say(Event("warning", f"looking after what is stored: {error.message}"))
-
-        repair = self._settings.repair
-        return Steward(
-            session.peers, session.catalogue, grace_s=repair.grace_s, rate=repair.rate, told=told, troubled=troubled
-        )
 
     def _server(self, session: Session, agent: Agent, pulse: Pulse, inviting: Inviting | None) -> Server:
         handlers = {
@@ -268,13 +263,17 @@ class _Coordinator:
             **stranger_handlers(self._runtime, self._disk, partial(session.catalogue.of_kind, SealedAuthority)),
             Ping: self._ping,
             GetNodes: pulse.get_nodes,
+            Report: self._observing.operations.handle,
             **(inviting.handlers() if inviting else {}),
         }
 
         def refuse(peer: Peer) -> None:
             session.membership.refuse_revoked(peer.fingerprint)
 
-        return Server(self._runtime, handlers, greeting=self._greeting, refuse=refuse, contacts=self._contacts)
+        return Server(
+            self._runtime, handlers, greeting=self._greeting, refuse=refuse, contacts=self._contacts,
+            meter=self._observing.transfers,
+        )  # fmt: skip
 
     def _greeting(self, peer: Peer) -> Hello:
         authority = self._identity.authority if peer.node_id is None else b""

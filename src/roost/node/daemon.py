@@ -23,6 +23,7 @@ from roost.net.tcp import TcpNetwork
 from roost.node.events import Event, Say, until_signalled
 from roost.node.joining import Invitation, admitted
 from roost.node.node import STORE_ID_PATH, Node, NodeOptions
+from roost.observe.log import bound
 from roost.security.authority import KEY_PATH, cluster_name_of
 from roost.security.identity import Identity
 from roost.settings.paths import Home
@@ -136,9 +137,10 @@ async def _serve(
     finder = finder_of(runtime, settings, cluster=identity.cluster_hash)
 
     async def run(options: NodeOptions) -> None:
-        node = Node(runtime, network, disk, identity, options, sighted=finder.addresses)
-        finder.found = lambda sighting: node.meet(sighting.advert.node)
-        await node.run(ready=ready)
+        with bound(node=name):
+            node = Node(runtime, network, disk, identity, options, sighted=finder.addresses)
+            finder.found = lambda sighting: node.meet(sighting.advert.node)
+            await node.run(ready=ready)
 
     try:
         async with finder.running():

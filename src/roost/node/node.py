@@ -39,11 +39,14 @@ from roost.net.links import Links
 from roost.net.server import Call, Handlers, Reply, Server
 from roost.net.stream import Network, Peer
 from roost.node.disk_watch import DiskWatch
+from roost.node.measuring import Measuring
 from roost.node.presence import Presence
 from roost.node.strangers import stranger_handlers
+from roost.observe.transfers import Transfers
 from roost.security.authority import fingerprint
 from roost.security.identity import Identity
 from roost.wire.messages import Clock, Commit, GetClock, GetNodes, GetStatus, Hello, Ping, Pong, Scrub, Status
+from roost.wire.observing import GetMetrics
 
 STORE_ID_PATH = "identity/store"
 OWN_DIRECTORIES = ("", "identity", "state")
@@ -96,6 +99,7 @@ class Node:
         )  # fmt: skip
         self._remembered = Remembered(disk)
         self._contacts = Contacts(runtime)
+        self._transfers = Transfers()
         self.links = Links(
             runtime,
             network,
@@ -104,6 +108,7 @@ class Node:
             worked=self._remembered.worked,
             refuse=self._refuse,
             contacts=self._contacts,
+            meter=self._transfers,
         )
         self.agent = Agent(
             runtime, self.links, self.membership, self.records, own=identity.node_id,
@@ -141,8 +146,9 @@ class Node:
         await self._watch.open(self.store)
         await self.collector.load()
         self._server = server = Server(
-            self._runtime, self.handlers(), greeting=self._greeting, refuse=self._refuse, contacts=self._contacts
-        )
+            self._runtime, self.handlers(), greeting=self._greeting, refuse=self._refuse, contacts=self._contacts,
+            meter=self._transfers,
+        )  # fmt: skip
         await self._catch_up()
         listener = await server.listen(self._network, self._options.listen)
         self._bound = listener.address
@@ -231,6 +237,9 @@ class Node:
     def handlers(self) -> Handlers:
         """What this node serves."""
         pass_on = PassOn(self.store, self.links)
+        measuring = Measuring(
+            self._runtime, self._begun, self.store, self.records, self.scrubber, self.membership, self._transfers
+        )  # fmt: skip
         return {
             **chunk_handlers(self.store, pass_on),
             **record_handlers(self.records, changed=self.agent.wake),
@@ -244,6 +253,7 @@ class Node:
             GetNodes: self.pulse.get_nodes,
             GetStatus: self._status,
             GetClock: self._clock,
+            GetMetrics: measuring.get_metrics,
         }
 
     @property

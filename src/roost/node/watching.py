@@ -11,6 +11,7 @@ from pathlib import Path
 from roost.checkpoints.watch_memory import WatchMemory
 from roost.checkpoints.watcher import Watcher, changes
 from roost.client.cluster import AsyncCluster
+from roost.client.reporting import Send
 from roost.client.session import Session
 from roost.core.errors import RoostError
 from roost.core.runtime import Runtime
@@ -44,11 +45,13 @@ async def _tell_nobody() -> None:
 
 class Watching:
     """Watches folders while its tasks run. `say` hears of what is stored and of what fails; `tell` is called, at most
-    once a second, when what is pending has changed."""
+    once a second, when what is pending has changed; `send` is where the stores are reported, if not as usual."""
 
     def __init__(
-        self, runtime: Runtime, home: Home, settings: Settings, say: Say, tell: Callable[[], Awaitable[None]]
-    ) -> None:
+        self, runtime: Runtime, home: Home, settings: Settings, say: Say, tell: Callable[[], Awaitable[None]], *,
+        send: Send | None = None,
+    ) -> None:  # fmt: skip
+        self._send = send
         self._runtime = runtime
         self._home = home
         self._settings = settings
@@ -60,11 +63,16 @@ class Watching:
         """Each watched folder, and what in it is not stored yet, with the reason in words."""
         return [(str(folder.path), watcher.pending) for folder, watcher in self._watched]
 
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest of what is pending has waited; 0 when nothing is."""
+        return max((watcher.oldest_s for _, watcher in self._watched), default=0.0)
+
     async def run(self, session: Session, folder: WatchFolder) -> None:
         """Make the folder if it is not there, and watch it until cancelled."""
         path = Path(folder.path)
         await self._runtime.in_thread(partial(path.mkdir, parents=True, exist_ok=True))
-        keeper = _Keeper(AsyncCluster(session, self._settings), folder, self._say)
+        keeper = _Keeper(AsyncCluster(session, self._settings, send=self._send), folder, self._say)
         changed = asyncio.Event()
         watcher = Watcher(
             self._runtime, PosixDisk(path), keeper.keep, changed.set, holders=holders.look, refused=keeper.complain,
@@ -116,6 +124,7 @@ class _Keeper:
             self._said[name] = error.message
             text = f"{name} is not stored: {error.message}" + (f" ({error.hint})" if error.hint else "")
             self._say(Event("warning", text, {"name": name, "code": error.code}))
+            self._cluster.backup_failed(name, error)
 
     async def keep(self, inside: str) -> None:
         name = self.name_of(inside)

@@ -22,8 +22,8 @@ class GetMetrics(Request, tag="get-metrics", frozen=True):
 
 
 class Report(Request, tag="report", frozen=True):
-    """An operation of mine: its `id`, what it is about, how far it came and after how many `seconds`; `bytes_total` is 0
-    while nobody knows. `waits_for` is in words. Of one that failed `reason` is the error's code and `message` says
+    """An operation of mine: its `id`, what it is about, how far it came and after how many `seconds`; `bytes_total` is
+    0 while nobody knows. `waits_for` is in words. Of one that failed `reason` is the error's code and `message` says
     why."""
 
     id: Annotated[bytes, msgspec.Meta(min_length=4, max_length=OPERATION_BYTES_MAX)]

@@ -27,10 +27,11 @@ from roost.checkpoints.catalogue import Listed
 from roost.checkpoints.commit import commit_handler
 from roost.checkpoints.drain import LACKING, SILENT, STAYS, TOO_FEW, UNREADABLE, set_standing, try_to_leave
 from roost.checkpoints.inventory import Inventory
+from roost.checkpoints.mending import LOOK_EVERY_S
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.remove import remove
 from roost.checkpoints.repair import FULL, NO_ROOM, Ground, Observed, Work
-from roost.checkpoints.steward import LOOK_EVERY_S, Mended, Steward
+from roost.checkpoints.steward import Mended, Steward
 from roost.checkpoints.undelete import undelete
 from roost.codec.manifest import Chunk, Manifest
 from roost.codec.records import Standing, decode_record, encode_record, record_id

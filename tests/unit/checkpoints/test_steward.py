@@ -22,11 +22,12 @@ from checkpoint_kits import (
 )
 from roost.checkpoints import census
 from roost.checkpoints.memory import FULL_S
+from roost.checkpoints.mending import AT_ONCE, LOOK_EVERY_S
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import line
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.repair import GRACE, NOBODY, Work
-from roost.checkpoints.steward import ALL_EVERY_S, AT_ONCE, LOOK_EVERY_S, Mended, Steward
+from roost.checkpoints.steward import ALL_EVERY_S, Mended, Steward
 from roost.chunks.store import CopyState
 from roost.core.checkpoint import Health
 from roost.core.errors import DiskFault, RoostError, Unreachable
@@ -155,6 +156,51 @@ def test_after_the_grace_everything_is_copied_once() -> None:
         assert sum(mended.copies for mended in told) == lost
         listed = await kit.catalogue.find(NAME, None)
         assert listed.health is Health.HEALTHY
+
+    simulate(scenario, seconds_max=5000)
+
+
+def test_the_chunks_are_counted_by_how_they_are() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        steward = steward_of(kit)
+        await steward.look(Progress(), dry_run=True)
+        assert steward.chunks == {Health.HEALTHY: len(TREE)}
+        victim = busiest(kit)
+        gone = len(kit.nodes[victim].objects())
+        kit.crash(victim)
+        await steward.look(Progress(), dry_run=True)
+        assert steward.chunks == {Health.HEALTHY: len(TREE) - gone, Health.AT_RISK: gone}
+        name = next(number for number in kit.nodes if number != victim)
+        kit.crash(name)
+        await steward.look(Progress(), dry_run=True)
+        assert steward.chunks[Health.LOST] == 0, "who does not answer may have it"
+        both = sum(kit.holders(i) <= {victim, name} for i in await objects(kit))
+        assert steward.chunks[Health.UNKNOWN] == both > 0
+
+    simulate(scenario, seconds_max=5000)
+
+
+def test_who_follows_it_sees_when_copies_are_made_and_which() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.store(TREE)
+        followed: list[Progress] = []
+
+        @contextlib.asynccontextmanager
+        async def mending(progress: Progress) -> AsyncIterator[None]:
+            followed.append(progress)
+            yield
+
+        steward = Steward(kit.peers, kit.catalogue, grace_s=0.0, rate=0, mending=mending)
+        await steward.look(Progress())
+        assert followed == [], "nothing is to be made"
+        victim = busiest(kit)
+        gone = len(kit.nodes[victim].objects())
+        kit.crash(victim)
+        mended = await steward.look(Progress())
+        [progress] = followed
+        assert progress.bytes_done == progress.bytes_total == mended.bytes
+        assert len({copy.object_id for copy in mended.made}) == mended.copies == gone
 
     simulate(scenario, seconds_max=5000)
 

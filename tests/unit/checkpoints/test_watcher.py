@@ -99,10 +99,12 @@ def test_a_safetensors_file_is_stored_as_soon_as_its_size_fits_its_header() -> N
         [(path, reason)] = watched.watcher.pending
         assert path == "a.safetensors"
         assert "does not fit its header yet" in reason
+        assert 40 < watched.watcher.oldest_s <= 60
         watched.disk.open_write("a.safetensors").pwrite(MODEL[-1:], len(MODEL) - 1)
         await asyncio.sleep(2 * LOOK_EVERY_S)
         assert watched.names == ["a.safetensors"]
         assert watched.watcher.pending == []
+        assert watched.watcher.oldest_s == 0
         await asyncio.sleep(100)
         assert watched.names == ["a.safetensors"], "once"
 

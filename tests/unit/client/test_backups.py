@@ -45,6 +45,7 @@ class Program:
         self.attempts: list[tuple[str, float]] = []
         self.read: dict[str, bytes] = {}
         self.opened = self.closed = 0
+        self.counted: list[tuple[str, str]] = []
 
     async def open(self) -> "Program":
         if self.away is not None:
@@ -52,6 +53,9 @@ class Program:
             raise self.away
         self.opened += 1
         return self
+
+    def backup_failed(self, name: str, error: RoostError) -> None:
+        self.counted.append((name, error.code))
 
     async def aclose(self) -> None:
         self.closed += 1
@@ -146,9 +150,11 @@ def test_while_the_cluster_is_away_it_is_tried_with_growing_pauses_and_told_once
             "no node answers",
             "start them",
         )
+        assert program.counted == [], "nobody is there who could"
         program.away = None
         assert (await task).copies == 2
         assert program.notes.read() == []
+        assert program.counted == [("run/step-1", "unreachable")], "once, and when it is back"
 
     simulate(scenario, tmp_path)
 
@@ -200,6 +206,9 @@ def test_what_no_trying_mends_is_given_up_aloud_and_the_next_one_is_stored(
             await program.save("run/step-1")
         assert f"NO BACKUP of run/step-1: {error if isinstance(error, RoostError) else 'ValueError'}" in caplog.text
         assert [note.waiting for note in program.notes.read()] == [False]
+        await asyncio.sleep(1)
+        code = error.code if isinstance(error, RoostError) else "failed"
+        assert program.counted == [("run/step-1", code)], "though nothing else is to be stored"
         await program.save("run/step-2")
 
     simulate(scenario, tmp_path)

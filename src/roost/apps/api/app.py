@@ -1,6 +1,5 @@
 """The application: routes, page, metrics, and what refuses strangers, made for one coordinator."""
 
-import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
@@ -14,7 +13,7 @@ from roost.apps.api.answers import error_answer, roost_error_answer
 from roost.apps.api.guard import Guard
 from roost.apps.api.operations import deciding, moving
 from roost.apps.api.routes import looking
-from roost.apps.api.scrape import Scrape
+from roost.apps.api.scrape import measuring
 from roost.apps.cli.failure import explain
 from roost.core.errors import RoostError
 from roost.node import Inside
@@ -40,9 +39,8 @@ def make_app(inside: Inside, *, token: str | None) -> Guard:
         redoc_url=None,
         docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
     )
-    for routes in (looking, moving, deciding):
+    for routes in (looking, moving, deciding, measuring):
         app.include_router(routes(inside))
-    scrape = Scrape(inside, time.time)
 
     @app.exception_handler(RoostError)
     async def ours(_: Request, error: RoostError) -> Response:
@@ -63,10 +61,6 @@ def make_app(inside: Inside, *, token: str | None) -> Guard:
     async def wrong(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return error_answer(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}", "see /docs")
-
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(await scrape.text(), media_type=scrape.media_type)
 
     for path, (name, kind) in PAGE.items():
         app.add_api_route(path, _static(name, kind), include_in_schema=False, response_class=Response)

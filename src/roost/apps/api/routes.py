@@ -60,6 +60,10 @@ def looking(inside: Inside) -> APIRouter:
         ]
         return answer({"watching": rows})
 
+    @router.get("/operations", summary="What runs on any machine, and what ended lately")
+    async def operations() -> Response:
+        return answer({"operations": inside.operations.rows()})
+
     @router.get("/events", summary="What happens, as server-sent events")
     async def events(request: Request) -> StreamingResponse:
         seen = request.headers.get("last-event-id", "")
@@ -70,14 +74,23 @@ def looking(inside: Inside) -> APIRouter:
 
 
 async def _events(inside: Inside, number: int) -> AsyncIterator[bytes]:
-    while not inside.history.closed:
-        for told in inside.history.after(number):
+    """The events after `number`, and operations as they move; those that run already come at the next report."""
+    history, operations = inside.history, inside.operations
+    change = operations.number
+    while not history.closed:
+        for told in history.after(number):
             number = told.number
             yield _event(told)
+        moved, change = operations.after(change), operations.number
+        for row in moved:
+            yield b"event: operation\ndata: " + msgspec.json.encode(row) + b"\n\n"
+        waits = [asyncio.ensure_future(one) for one in (history.wait(number), operations.wait(change))]
         try:
-            async with asyncio.timeout(KEEP_ALIVE_S):
-                await inside.history.wait(number)
-        except TimeoutError:
+            done, _ = await asyncio.wait(waits, timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not done:
             yield b": nothing new\n\n"
 
 

@@ -9,11 +9,16 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from cli_stand_in import NODE, STATUS, StandInCluster, row
+from cli_stand_in import NODE, StandInCluster, row
 from roost.apps.api.app import make_app
 from roost.client import AsyncCluster
 from roost.core.errors import Damaged, NotFound, Unreachable
+from roost.core.ids import NodeId
+from roost.core.runtime import SystemRuntime
 from roost.node import Event, History, Inside
+from roost.node.operations import Operations
+from roost.observe.metrics import Tally
+from roost.wire.observing import Report
 
 Scenario = Callable[[httpx.AsyncClient, Inside], Awaitable[None]]
 
@@ -25,8 +30,16 @@ def serve(scenario: Scenario, cluster: StandInCluster, *, token: str | None = No
         async def told(url: str, text: str) -> None:
             raise AssertionError("nobody serves here")
 
-        history = History(lambda: 1000.0)
-        inside = Inside(cast(AsyncCluster, cluster), history, lambda: [("/runs", [("step-8", "still written")])], told)
+        async def metrics() -> bytes:
+            made.append(1)
+            return b"roost_made %d\n" % len(made)
+
+        made: list[int] = []
+        operations = Operations(SystemRuntime(), Tally(), own=NodeId("0" * 32), called=str)
+        pending = [("/runs", [("step-8", "still written")])]
+        inside = Inside(
+            cast(AsyncCluster, cluster), History(lambda: 1000.0), lambda: pending, told, operations, metrics
+        )  # fmt: skip
         app = cast(Any, make_app(inside, token=token))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7480") as client:
@@ -155,22 +168,44 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     serve(scenario, StandInCluster())
 
 
-def test_metrics_have_no_series_for_what_is_stored() -> None:
+def test_prometheus_finds_every_node_and_is_told_of_those_that_are_down() -> None:
     cluster = StandInCluster()
-    down = replace(NODE, name="pi-9", state="down", bytes_free=None, bytes_used=None)
-    cluster.found = replace(STATUS, by_health={"healthy": 33, "lost": 1}, nodes=(NODE, down))
 
     async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
-        inside.history.add(Event("stored", "stored a", {}))
-        text = (await client.get("/metrics")).text
-        assert 'roost_checkpoints{health="healthy"} 33.0' in text
-        assert 'roost_node_state{peer="pi-9",state="down"} 1.0' in text
-        assert 'roost_disk_free_bytes{peer="pi-9"}' not in text
-        assert "roost_watch_pending 1.0" in text
-        assert "roost_watch_last_event_timestamp_seconds 1000.0" in text
-        assert "run/step-7" not in text
+        texts = await asyncio.gather(*(client.get("/metrics") for _ in range(5)))
+        assert {answer.text for answer in texts} == {"roost_made 1\n"}, "made once for all"
+        targets = (await client.get("/sd")).json()
+        assert [(t["labels"]["role"], t["labels"]["instance"]) for t in targets] == [
+            ("coordinator", "coordinator"), ("node", "pi-1"), ("node", "pi-9"),
+        ]  # fmt: skip
+        assert {t["targets"][0] for t in targets} == {"127.0.0.1:7480"}
+        for target in targets[1:]:
+            answer = await client.get(target["labels"]["__metrics_path__"])
+            assert (answer.status_code, answer.text[:14]) == (200, "roost_objects ")
+        cluster.error = Unreachable("pi-9 did not answer")
+        assert (await client.get(targets[2]["labels"]["__metrics_path__"])).status_code == 503
 
     serve(scenario, cluster)
+
+
+def test_operations_are_listed_and_told_as_they_move() -> None:
+    report = Report(b"id-1", "store", "run/step-1", "running", 1.5, 10, 1000, "pi-1")
+
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        def happen() -> None:
+            inside.operations.take(NodeId("a" * 32), replace(report, state="done"))
+            inside.history.add(Event("ready", "it is ready", {}))
+            asyncio.get_running_loop().call_later(0.1, inside.history.close)
+
+        inside.operations.take(NodeId("a" * 32), report)
+        [row] = (await client.get("/api/v1/operations")).json()["operations"]
+        assert (row["id"], row["from"], row["state"], row["bytes_done"]) == (b"id-1".hex(), "a" * 32, "running", 10)
+        asyncio.get_running_loop().call_later(0.1, happen)
+        told = (await client.get("/api/v1/events")).text.strip().split("\n\n")
+        assert sorted(each.splitlines()[-2] for each in told) == ["event: operation", "event: ready"]
+        assert '"state":"done"' in "".join(told)
+
+    serve(scenario, StandInCluster())
 
 
 def test_every_route_is_in_the_openapi_page() -> None:
