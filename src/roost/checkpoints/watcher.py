@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roost.checkpoints.finished import Seen, Unit, Verdict, is_ignored, judge, units
+from roost.checkpoints.finished import Unit, is_ignored, judge, units
+from roost.checkpoints.forms import Seen, Verdict
 from roost.checkpoints.holding import Changed
 from roost.checkpoints.looking import examine, find
 from roost.checkpoints.structure import State, Structure

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from roost.checkpoints.finished import QUIET_BLIND_S, QUIET_S, Seen, Unit, is_ignored, judge, units
+from roost.checkpoints.finished import Unit, is_ignored, judge, units
+from roost.checkpoints.forms import QUIET_BLIND_S, QUIET_S, Seen
 from roost.checkpoints.structure import UNKNOWN, State, Structure
 
 WHOLE = Structure(State.WHOLE, "it is whole")
