@@ -14,7 +14,7 @@ import logging
 import logging.handlers
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -111,12 +111,14 @@ def configure(
     people: TextIO | None = sys.stderr,
     people_level: Level = "warning",
     file_bytes_max: int = FILE_BYTES_MAX,
+    more: Sequence[logging.Handler] = (),
 ) -> None:
     """Send events from now on to `directory`/`name`.jsonl from `level` up, and to `people` from `people_level` up.
 
     `directory` (None: no file) is made if absent; both it and the file are for this user only. One process alone may
     write to one `name`. At `file_bytes_max` bytes the file becomes `name`.jsonl.1 and a new one is begun. What an
-    earlier call set up is closed first. Raises OSError when the file cannot be opened.
+    earlier call set up is closed first. The handlers `more` get the same lines as the file. Raises OSError when the
+    file cannot be opened.
     """
     from structlog.processors import JSONRenderer
 
@@ -126,6 +128,7 @@ def configure(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = _File(directory / f"{name}.jsonl", bytes_max=file_bytes_max)
         handlers.append(_rendering(file, _LEVELS[level], JSONRenderer(default=repr, ensure_ascii=False)))
+    handlers += [_rendering(one, _LEVELS[level], JSONRenderer(default=repr, ensure_ascii=False)) for one in more]
     if people is not None:
         handlers.append(_rendering(_Quiet(people), _LEVELS[people_level], _plain))
     shutdown()

@@ -16,6 +16,7 @@ from roost.settings.schema import Settings
 
 if TYPE_CHECKING:
     from roost.client import AsyncCluster
+    from roost.observe.otlp import OtlpHandler
 
 LOG_NAME = "command"
 
@@ -70,14 +71,17 @@ class Frame:
 
     def log_to(self, name: str) -> None:
         """Let what happens from now on be logged in the home, as the log `name`, and warnings on a terminal too. A disk
-        that takes no log keeps nothing from running."""
-        from roost.observe.log import configure
+        that takes no log, or a collector that cannot be had, keeps nothing from running."""
+        from roost.observe.log import configure, get_logger
 
         people = sys.stderr if sys.stderr.isatty() and not self.output.json else None
+        more, lacking = _collectors(name)
         try:
-            configure(directory=self.home.logs, name=name, people=people)
+            configure(directory=self.home.logs, name=name, people=people, more=more)
         except OSError:
-            configure(directory=None, people=people)
+            configure(directory=None, people=people, more=more)
+        if lacking:
+            get_logger(__name__).warning(lacking, hint="pip install 'roost[otlp]'")
 
     def _log_bug(self) -> None:
         from roost.observe.log import configure, get_logger, shutdown
@@ -86,6 +90,18 @@ class Frame:
             configure(directory=self.home.logs, name=LOG_NAME, people=None)
             get_logger(__name__).error("a command failed unexpectedly", traceback=True)
             shutdown()
+
+
+def _collectors(name: str) -> "tuple[list[OtlpHandler], str]":
+    """Who else gets the log, as the environment asks; and what is to be said where that cannot be."""
+    from roost.observe.otlp import OtlpHandler, is_wanted
+
+    if not is_wanted():
+        return [], ""
+    try:
+        return [OtlpHandler(name)], ""
+    except ImportError:
+        return [], "the log is not sent over OTLP: its library is not installed"
 
 
 async def open_cluster(home: Home, settings: Settings) -> "AsyncCluster":
