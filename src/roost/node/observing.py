@@ -72,6 +72,8 @@ class Observing:
         assert sources is not None
         session, watching = sources.session, sources.watching
         listed = await session.catalogue.list(newest=True)
+        if listed:  # what was stored before this process began counts too
+            self.tally.succeeded_at.setdefault("store", max(one.stored_at for one in listed))
         reading = ClusterReading(
             version=__version__, checkpoints=Counter(str(one.health) for one in listed),
             chunks={str(health): count for health, count in sources.steward.chunks.items()}, peers=sources.peers(),
