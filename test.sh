@@ -41,7 +41,7 @@ check() {
     fi
 }
 
-checked=(src tests)
+checked=(src tests scripts)
 if [ -n "$(find bench -name '*.py' 2>/dev/null | head -n 1)" ]; then
     checked+=(bench)
 fi

@@ -9,7 +9,7 @@ from tidy.links import broken_links, documents
 from tidy.source import Source, Violation, protocol_methods, read_sources
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = read_sources(ROOT, "src", "tests", "bench")
+SOURCES = read_sources(ROOT, "src", "tests", "bench", "scripts")
 DOCUMENTED = rules.documents_the_public(protocol_methods(SOURCES))
 
 CORE = "src/roost/core/planted.py"
