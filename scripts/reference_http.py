@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import msgspec
 
@@ -15,7 +15,7 @@ HEAD = """\
 
 The coordinator answers at `api.listen`, on loopback by default. `/openapi.json` there says the same to programs,
 `/docs` to people. [Seeing it](../guides/seeing.md) has examples, how errors are told, and when a token is asked for.
-Answers have the fields of the command's `--json`."""
+Answers have the fields of the command's `--json`. `/metrics` and `/sd` are for Prometheus, and are not told of here."""
 
 
 def page() -> str:
@@ -33,8 +33,8 @@ def page() -> str:
 
 def description() -> dict[str, Any]:
     """The OpenAPI description, asked of the application itself; no cluster stands behind it."""
-    inside = cast(Inside, SimpleNamespace(cluster=None, history=None, pending=list))
-    app = cast(Any, make_app(inside, token=None))
+    nobody = cast(Inside, MagicMock())  # it is asked for its parts, and none of them is used
+    app = cast(Any, make_app(nobody, token=None))
     sent: list[dict[str, Any]] = []
 
     async def ask() -> None:

@@ -36,6 +36,7 @@ PLANTED = [
     ("```sh\n./launch.sh demo --fast\n```", "--fast"),
     ("type `roost nodes drian NODE`", "no command nodes drian"),
     ("type `roost start --nodes N`", "no option --nodes"),
+    ("see `net/absent.py`", "no file net/absent.py"),
     ("```yaml\nredundancy: 2+1\n```", "do not load"),
     ("```yaml\nwatch: [{paht: x}]\n```", "do not load"),
     ("```yaml\na: [\n```", "not YAML"),
@@ -64,6 +65,7 @@ def test_a_planted_mistake_is_caught(tmp_path: Path, text: str, problem: str) ->
         "```yaml\nredundancy: 3\nrepair: {grace: 1h}\n```\n\n```yaml\nscrape_configs: []\n```",
         "```python\n# src/here.py\n    x = 1\n    y = 2\n...\nz = 3\n```",
         "```\nroost frobnicate\n```",
+        "`src/here.py`, `here.py`, `$ROOST_HOME/roost.yaml` and `/etc/roost/roost.yaml`",
     ],
 )
 def test_what_is_right_is_not_reported(tmp_path: Path, text: str) -> None:

@@ -1,5 +1,5 @@
 """The rules of what the documents show in code blocks: commands that exist, settings that load, Python that is Python,
-and excerpts that stand in the file that they name."""
+excerpts that stand in the file that they name, and files that are there."""
 
 import ast
 import re
@@ -23,6 +23,7 @@ from tidy.source import Violation
 _FENCE = re.compile(r"^(?P<mark>```+|~~~+)(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=mark)[^\n]*$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:[\w./$\"()-]*roost|\./launch\.sh) [^`]+)`(?!`)")
 _EXCERPT = re.compile(r"(?:#|//) ((?:src|tests|scripts|bench)/[\w./-]+)\n")
+_NAMED = re.compile(r"(?<!`)`((?:[\w-]+/)+[\w-]+\.(?:py|sh|yaml))`(?!`)")
 _PROGRAM = re.compile(r"(?:^|(?<=[\s(]))(?:roost|\./launch\.sh)(?=\s|$|[;|)])")
 _END = re.compile(r"[|;&>)\\]")
 _NO_COMMANDS = ("pairing", "record", "recovery", "sealed")
@@ -64,6 +65,9 @@ def problems(root: Path, document: Path) -> Iterator[Violation]:
             problem = wrong_names(words)
             if problem:
                 yield Violation(where, prose.count("\n", 0, match.start()) + 1, f"`{match[1]}`: {problem}")
+    for match in _NAMED.finditer(prose):
+        if not any((root / above / match[1]).is_file() for above in ("", "src/roost", "tests")):
+            yield Violation(where, prose.count("\n", 0, match.start()) + 1, f"there is no file {match[1]}")
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
