@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+INTEGRATIONS = ("huggingface", "lightning", "accelerate", "filesystem")
+"""What people import; the other modules there are parts of these."""
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "roost"
 
 HEAD = """\
@@ -36,12 +38,9 @@ def page() -> str:
     for defined in results.public_classes():
         parts += ["", f"### {defined.name}", "", _prose(defined), "", *_fields(defined)]
     parts += ["", "## Integrations", "", "Each is imported only by whoever has the library that it is for."]
-    for module in sorted(SOURCE.joinpath("integrations").glob("*.py")):
-        if module.stem in ("__init__", "transfer"):
-            continue
-        inside = _Module(f"integrations/{module.name}")
-        for found in inside.public():
-            name = f"roost.integrations.{module.stem}.{found.name}"
+    for module in INTEGRATIONS:
+        for found in _Module(f"integrations/{module}.py").public():
+            name = f"roost.integrations.{module}.{found.name}"
             parts += ["", f"### {name}", "", *_code(_begun(found)), "", _prose(found)]
     return "\n".join(parts)
 

@@ -52,7 +52,8 @@ class GeneratorMissing(Exception):
 def main(arguments: list[str]) -> int:
     """Build the site into the folder that is named; the exit code."""
     target = Path(arguments[0]) if arguments else ROOT / "build" / "site"
-    if target.exists() and any(target.iterdir()) and not (target / "sitemap.xml").exists():
+    is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not is_free and not (target / "sitemap.xml").exists():
         print(f"{target} is neither empty nor a site that was built before; name another folder", file=sys.stderr)
         return 1
     try:

@@ -136,6 +136,15 @@ def test_a_chart_that_cannot_be_drawn_is_refused(text: str) -> None:
         charts.parse(text)
 
 
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    precious = tmp_path / "thesis.txt"
+    precious.write_text("years of work")
+    assert site.main([str(tmp_path)]) == 1
+    assert site.main([str(precious)]) == 1
+    assert precious.read_text() == "years of work"
+    assert "name another folder" in capsys.readouterr().err
+
+
 class _Page(HTMLParser):
     """What a page of the site links to and loads, and the anchors that it has."""
 
