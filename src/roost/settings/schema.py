@@ -94,9 +94,17 @@ class Email(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alerts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told of trouble."""
+    """Who is told of trouble, and of what: a machine that is gone for `node_down_s`, nothing stored for `backup_age_s`
+    (0: never told), a machine hotter than `hot` degrees Celsius, transfers slower than `slow` bytes a second (0: never
+    told). It is looked every `every_s`, and what lasts is told again every `repeat_s` (0: once)."""
 
     email: Email
+    node_down_s: int = msgspec.field(name="node_down")
+    backup_age_s: int = msgspec.field(name="backup_age")
+    hot: int
+    slow: int
+    every_s: int = msgspec.field(name="every")
+    repeat_s: int = msgspec.field(name="repeat")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +235,12 @@ def _chunk_size(text: str) -> int:
     return size
 
 
+def _at_least_a_second(text: str) -> int:
+    if (seconds := parse_duration(text)) < 1:
+        raise UsageError(f"too short: {text[:80]!r}", hint="write a duration like 30s")
+    return seconds
+
+
 def _quoted_if_empty(text: str) -> str:
     return text or '""'
 
@@ -234,6 +248,7 @@ def _quoted_if_empty(text: str) -> str:
 _SIZE = Scalar("a size like 1GiB", parse_size, format_size)
 _RATE = Scalar("a rate like 20MiB/s", parse_rate, format_rate)
 _DURATION = Scalar("a duration like 10m", parse_duration, format_duration)
+_EVERY = Scalar("a duration of a second or more", _at_least_a_second, format_duration)
 _TRUTH = Scalar("true or false", _truth, lambda value: "true" if value else "false")
 _ADDRESS = Scalar("HOST:PORT", Address.parse)
 _TEXT = Scalar("a text", str, _quoted_if_empty)
@@ -271,6 +286,12 @@ KEYS: tuple[Key, ...] = (
     Key("alerts.email.smtp", "", _TEXT, built=False),
     Key("alerts.email.from", "", _TEXT, built=False),
     Key("alerts.email.to", "", Items("a list of addresses", RECIPIENTS_MAX, _TEXT), built=False),
+    Key("alerts.node_down", "5m", _DURATION),
+    Key("alerts.backup_age", "7d", _DURATION),
+    Key("alerts.hot", "85", _whole_number(1, 1000)),
+    Key("alerts.slow", "1MiB/s", _RATE),
+    Key("alerts.every", "30s", _EVERY),
+    Key("alerts.repeat", "1d", _DURATION),
 )
 
 

@@ -34,7 +34,14 @@ api: {listen: "127.0.0.1:7480"}
 discovery: {mdns: true, broadcast: true, peers: []}
 repair: {grace: 10m, rate: 20MiB/s}
 scrub: {every: 30d, rate: 10MiB/s}
-alerts: {email: {smtp: "", from: "", to: []}}
+alerts:
+  email: {smtp: "", from: "", to: []}
+  node_down: 5m
+  backup_age: 7d
+  hot: 85
+  slow: 1MiB/s
+  every: 30s
+  repeat: 1d
 """
 
 
