@@ -5,6 +5,7 @@ import contextlib
 import os
 import platform
 from dataclasses import replace
+from functools import partial
 
 from roost.checkpoints.scrub import Terms
 from roost.client.discovering import finder_of
@@ -20,6 +21,8 @@ from roost.core.runtime import SystemRuntime
 from roost.disk.durable import read_small, write_durably
 from roost.disk.posix import PosixDisk
 from roost.net.tcp import TcpNetwork
+from roost.node.alerting import alerting_of
+from roost.node.coordinator_watch import coordinators_seen
 from roost.node.events import Event, Say, until_signalled
 from roost.node.joining import Invitation, admitted
 from roost.node.node import STORE_ID_PATH, Node, NodeOptions
@@ -140,7 +143,13 @@ async def _serve(
         with bound(node=name):
             node = Node(runtime, network, disk, identity, options, sighted=finder.addresses)
             finder.found = lambda sighting: node.meet(sighting.advert.node)
-            await node.run(ready=ready)
+            alerting = await runtime.in_thread(
+                partial(
+                    alerting_of, runtime, disk, home, settings, "node", cluster=cluster_name_of(identity.authority),
+                    look=coordinators_seen(node.membership, node.pulse), say=say,
+                )
+            )  # fmt: skip
+            await node.run(ready=ready, beside=alerting.run if alerting is not None else None)
 
     try:
         async with finder.running():

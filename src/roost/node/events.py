@@ -13,9 +13,9 @@ from roost.core.errors import RoostError
 class Event:
     """One thing that happened, in words for people and as data for scripts. `kind` is one of starting,
     authority-created, recovery-code, invitation, join-code, listening, page, node-joined, node-left, ready, node-down,
-    local-left-out, watched, stored, repaired, warning, stopping. The recovery code is in the data of the second and
-    third, under ``recovery_code``, a token in that of the fourth, a join code in that of the fifth; none is in any
-    text."""
+    local-left-out, watched, stored, repaired, alert, alert-over, alert-told, warning, stopping. The recovery code is in
+    the data of the second and third, under ``recovery_code``, a token in that of the fourth, a join code in that of the
+    fifth; none is in any text."""
 
     kind: str
     text: str

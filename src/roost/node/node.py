@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -73,6 +73,9 @@ class NodeOptions:
     periods: Periods = field(default_factory=Periods)
 
 
+Beside = Callable[[], Coroutine[object, object, None]]
+
+
 class Node:
     """A node's services. `run` opens them, serves, and keeps the records in step, until it is cancelled. `sighted`
     tells where others were seen lately."""
@@ -131,8 +134,8 @@ class Node:
             runtime, disk, self.store, self.records, options.scrub, watch.condition, lost=self.agent.wake
         )
 
-    async def run(self, *, ready: Callable[[Address], None]) -> None:
-        """Serve until cancelled; `ready` hears the address once peers are accepted.
+    async def run(self, *, ready: Callable[[Address], None], beside: Beside | None = None) -> None:
+        """Serve until cancelled; `ready` hears the address once peers are accepted, and `beside` runs meanwhile.
 
         Raises Failed when the chunk directory is not the one this node had (a disk not mounted), Busy when the port is
         taken, NotAdmitted when this node has left, was struck off, or another process with its key is alive. What is
@@ -164,6 +167,8 @@ class Node:
                 group.create_task(self._watch.run())
                 group.create_task(self.scrubber.run())
                 group.create_task(self.collector.run())
+                if beside is not None:
+                    group.create_task(beside())
         finally:
             await listener.close()
             server.close()

@@ -166,6 +166,11 @@ def _when(quantity: Quantity, operator: Literal[">", "<", "=="], than: float) ->
     return Case(Compare(quantity, operator, than))
 
 
+def _stored_as(health: str) -> tuple[Case, ...]:
+    """Newest versions, or chunks of any version."""
+    return tuple(Case(_is(metric, ">", 0, health=health)) for metric in ("roost_checkpoints", "roost_chunks"))
+
+
 def all_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
     """Every rule, the gravest first."""
     return (*_of_copies(thresholds), *_of_members(thresholds), *_of_backups(thresholds), *_of_machines(thresholds))
@@ -177,13 +182,10 @@ def rules_file(thresholds: Thresholds) -> dict[str, Any]:
 
 
 def _of_copies(thresholds: Thresholds) -> tuple[Rule, ...]:
-    # What nobody has seen while a machine is out of sight may come back with it: that is not lost, but out of reach.
-    away = _is("roost_node_state", "==", 1, state="suspect|down")
-    no_copy = _is("roost_chunks", ">", 0, health="lost")
     return (
         Rule(
             "RoostUnrecoverable", "critical",
-            (Case(_is("roost_checkpoints", ">", 0, health="lost")), Case(no_copy, unless=(away,), on=("instance",))),
+            _stored_as("lost"),
             "Something that is stored is LOST: every machine answers, and no good copy of some part of it is left.",
             "See what: roost ls --health, then roost show NAME. If a machine or disk with copies exists anywhere, even "
             "one that was struck off, keep it as it is and run it again: roost join. If the training still has the "
@@ -192,7 +194,7 @@ def _of_copies(thresholds: Thresholds) -> tuple[Rule, ...]:
         ),
         Rule(
             "RoostOutOfReach", "critical",
-            (Case(_is("roost_checkpoints", ">", 0, health="unknown")), Case(no_copy, also=(away,), on=("instance",))),
+            _stored_as("unknown"),
             "Something that is stored cannot be had now: the only copies are on machines that do not answer.",
             "See who is missing: roost nodes. Switch these machines on again; nothing has to be repaired by hand. One "
             "that will never come back: roost nodes forget NODE, and what it alone had is lost.",

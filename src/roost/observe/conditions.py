@@ -164,6 +164,15 @@ class Compare:
         return value > self.than if self.operator == ">" else value < self.than
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it is about."""
+        if isinstance(self.quantity, Select):
+            return (self.quantity.metric,)
+        if isinstance(self.quantity, Share):
+            return self.quantity.part.metric, self.quantity.whole
+        return (self.quantity.select.metric,)
+
+    @property
     def counters(self) -> tuple[str, ...]:
         """The metrics whose growth it asks for."""
         return (self.quantity.select.metric,) if isinstance(self.quantity, Increase) else ()

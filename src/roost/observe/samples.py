@@ -3,13 +3,16 @@
 It decides only: the samples and the time are arguments. `parse_samples` reads the text format of Prometheus.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 SERIES_MAX = 20_000
 """Counters that are remembered; those beyond it are judged by nothing."""
 STEPS_MAX = 256
 """Steps of one counter that are told apart."""
+
+_NAME = re.compile(r"[{ ]")
 
 Labels = tuple[tuple[str, str], ...]
 """The labels of a series, sorted: what tells it from others of its name."""
@@ -36,11 +39,14 @@ def sorted_labels(labels: Mapping[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def parse_samples(text: str, **added: str) -> list[Sample]:
+def parse_samples(text: str, only: Collection[str] | None = None, **added: str) -> list[Sample]:
     """The samples in a text of the format of Prometheus, each with the labels `added` (``instance="pi-2"``,
-    ``role="node"``), which win. ValueError when it is not such a text."""
+    ``role="node"``), which win; those named by `only`, if it is given, so that the many others cost nothing. ValueError
+    when it is not such a text."""
     from prometheus_client.parser import text_string_to_metric_families
 
+    if only is not None:
+        text = "".join(f"{line}\n" for line in text.splitlines() if _NAME.split(line, 1)[0] in only)
     return [
         Sample(sample.name, {**sample.labels, **added}, float(sample.value))
         for family in text_string_to_metric_families(text)

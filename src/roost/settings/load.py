@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from roost.core.errors import Failed, NotFound, UsageError
+from roost.settings.alerting import missing
 from roost.settings.paths import SETTINGS_FILE, Home
 from roost.settings.schema import KEYS, Items, Key, Scalar, Settings, build
 
@@ -89,7 +90,12 @@ def parse(text: str, *, file: Path | None) -> Loaded:
     effective = tuple(
         Effective(key.path, key.kind.show(values[key.path]), reading.origins.get(key.path, DEFAULT)) for key in KEYS
     )
-    return Loaded(build(values), file, effective)
+    settings = build(values)
+    if absent := missing(settings.alerts):
+        key, why = absent
+        place = next(reading.origins[path] for path in reading.origins if path.startswith(key.rpartition(".")[0]))
+        raise UsageError(f"{place}: {key} is missing: {why}", hint=f"add {key}, or remove the rest")
+    return Loaded(settings, file, effective)
 
 
 def _compose(text: str, file: Path | None) -> "Node | None":

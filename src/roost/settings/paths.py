@@ -98,6 +98,21 @@ class Home:
         return self.root / "api-token"
 
     @property
+    def smtp_password(self) -> Path:
+        """The password that the mail server asks for; written by a person."""
+        return self.root / "smtp-password"
+
+    @property
+    def webhook_secret(self) -> Path:
+        """What stands for ``{secret}`` in the webhook of the alerts; written by a person."""
+        return self.root / "webhook-secret"
+
+    @property
+    def alerts(self) -> Path:
+        """Which alerts fire, and who was told; may be deleted at any time, which tells all again."""
+        return self.root / "alerts.json"
+
+    @property
     def nodes(self) -> Path:
         """The homes of the local nodes."""
         return self.root / "nodes"

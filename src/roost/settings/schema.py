@@ -15,7 +15,9 @@ from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
 from roost.core.cluster import Address
 from roost.core.errors import UsageError
 from roost.core.ids import parse_checkpoint_name
+from roost.settings.alerting import Alerts, MailServer, mailbox, recipient
 from roost.settings.paths import LOCAL_NODES_MAX
+from roost.settings.template import check_header, check_template, check_url
 from roost.settings.units import format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size
 
 CHUNK_SIZE_MIN = 64 * 1024
@@ -24,6 +26,7 @@ CLUSTER_NAME_BYTES_MAX = 63
 WATCH_MAX = 64
 PEERS_MAX = 256
 RECIPIENTS_MAX = 64
+HEADERS_MAX = 16
 
 
 class WatchFolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,28 +86,6 @@ class Scrub(msgspec.Struct, frozen=True, kw_only=True):
 
     every_s: int = msgspec.field(name="every")
     rate: int
-
-
-class Email(msgspec.Struct, frozen=True, kw_only=True):
-    """Where alerts are mailed; empty for nowhere."""
-
-    smtp: str
-    sender: str = msgspec.field(name="from")
-    recipients: tuple[str, ...] = msgspec.field(name="to")
-
-
-class Alerts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told of trouble, and of what: a machine that is gone for `node_down_s`, nothing stored for `backup_age_s`
-    (0: never told), a machine hotter than `hot` degrees Celsius, transfers slower than `slow` bytes a second (0: never
-    told). It is looked every `every_s`, and what lasts is told again every `repeat_s` (0: once)."""
-
-    email: Email
-    node_down_s: int = msgspec.field(name="node_down")
-    backup_age_s: int = msgspec.field(name="backup_age")
-    hot: int
-    slow: int
-    every_s: int = msgspec.field(name="every")
-    repeat_s: int = msgspec.field(name="repeat")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,13 +226,18 @@ def _quoted_if_empty(text: str) -> str:
     return text or '""'
 
 
+def _on_one_line(text: str) -> str:
+    return text if text and text.isprintable() else json.dumps(text, ensure_ascii=False)
+
+
 _SIZE = Scalar("a size like 1GiB", parse_size, format_size)
 _RATE = Scalar("a rate like 20MiB/s", parse_rate, format_rate)
 _DURATION = Scalar("a duration like 10m", parse_duration, format_duration)
 _EVERY = Scalar("a duration of a second or more", _at_least_a_second, format_duration)
 _TRUTH = Scalar("true or false", _truth, lambda value: "true" if value else "false")
 _ADDRESS = Scalar("HOST:PORT", Address.parse)
-_TEXT = Scalar("a text", str, _quoted_if_empty)
+_MAIL_SERVER = Scalar("a mail server like smtp://USER@HOST:587", MailServer.parse, lambda v: _quoted_if_empty(str(v)))
+_MAILBOX = Scalar("an address of mail", mailbox, _quoted_if_empty)
 _COUNT = _whole_number(0, 1_000_000_000)
 _WATCH = Items(
     "a list of {path: FOLDER, name: PREFIX}",
@@ -283,9 +269,12 @@ KEYS: tuple[Key, ...] = (
     Key("repair.rate", "20MiB/s", _RATE),
     Key("scrub.every", "30d", _DURATION),
     Key("scrub.rate", "10MiB/s", _RATE),
-    Key("alerts.email.smtp", "", _TEXT, built=False),
-    Key("alerts.email.from", "", _TEXT, built=False),
-    Key("alerts.email.to", "", Items("a list of addresses", RECIPIENTS_MAX, _TEXT), built=False),
+    Key("alerts.email.smtp", "", _MAIL_SERVER),
+    Key("alerts.email.from", "", _MAILBOX),
+    Key("alerts.email.to", "", Items("a list of addresses", RECIPIENTS_MAX, Scalar("an address of mail", recipient))),
+    Key("alerts.webhook.url", "", Scalar("a URL", check_url, _quoted_if_empty)),
+    Key("alerts.webhook.template", "", Scalar("a template, or the name of one", check_template, _on_one_line)),
+    Key("alerts.webhook.headers", "", Items("a list of headers", HEADERS_MAX, Scalar("a header", check_header))),
     Key("alerts.node_down", "5m", _DURATION),
     Key("alerts.backup_age", "7d", _DURATION),
     Key("alerts.hot", "85", _whole_number(1, 1000)),

@@ -99,9 +99,8 @@ def test_nothing_fires_when_all_is_well(name: str, samples: list[Sample]) -> Non
 FIRING = [
     ("RoostUnrecoverable", coordinator('roost_checkpoints{health="lost"} 1')),
     ("RoostUnrecoverable", coordinator('roost_chunks{health="lost"} 1')),
-    ("RoostUnrecoverable", [*DOWN, *coordinator('roost_checkpoints{health="lost"} 1')]),
     ("RoostOutOfReach", coordinator('roost_checkpoints{health="unknown"} 1')),
-    ("RoostOutOfReach", [*DOWN, *coordinator('roost_chunks{health="lost"} 1')]),
+    ("RoostOutOfReach", coordinator('roost_chunks{health="unknown"} 1')),
     ("RoostAtRisk", coordinator('roost_chunks{health="at-risk"} 1')),
     ("RoostUnderReplicated", coordinator('roost_chunks{health="degraded"} 1')),
     ("RoostNodeDown", DOWN),
@@ -131,7 +130,7 @@ def test_a_rule_fires(name: str, samples: list[Sample]) -> None:
 
 
 QUIET = [
-    ("RoostUnrecoverable", [*DOWN, *coordinator('roost_chunks{health="lost"} 1')]),
+    ("RoostUnrecoverable", coordinator('roost_chunks{health="unknown"} 1')),
     ("RoostOutOfReach", coordinator('roost_chunks{health="lost"} 1')),
     ("RoostCoordinatorDown", [Sample("up", COORDINATOR, 1.0)]),
     ("RoostNodeDown", coordinator('roost_node_state{peer="pi-2",state="suspect"} 1')),
@@ -258,8 +257,7 @@ def test_the_rules_file_says_the_same() -> None:
         "The disk of {{ $labels.instance }} is nearly full: {{ humanizePercentage $value }} is left."
     )
     assert rules["RoostUnrecoverable"]["expr"] == (
-        '(roost_checkpoints{health="lost"} > 0) or (roost_chunks{health="lost"} > 0'
-        ' unless on (instance) roost_node_state{state=~"suspect|down"} == 1)'
+        '(roost_checkpoints{health="lost"} > 0) or (roost_chunks{health="lost"} > 0)'
     )
     assert "for" not in rules["RoostUnrecoverable"]
     assert rules["RoostCoordinatorDown"]["expr"] == (

@@ -25,6 +25,8 @@ def test_a_scrape_is_read_with_the_labels_it_adds() -> None:
         Sample("a_total", {"peer": 'x"y', **SOURCE}, 3.5),
         Sample("b", SOURCE, 1000.0),
     ]
+    assert parse_samples(text, {"b"}, instance="pi-1", role="node") == [Sample("b", SOURCE, 1000.0)]
+    assert parse_samples(text, {"a"}) == []
     with pytest.raises(ValueError):
         parse_samples("{{{ no\n")
 

@@ -93,6 +93,11 @@ COMMANDS: Mapping[str, Command | Family] = {
     "discover": Command("the clusters and nodes in sight", "discover", "discover"),
     "doctor": Command("what is wrong here, and what mends it", "doctor", "doctor"),
     "status": Command("how the cluster is, at one look", "status", "status"),
+    "alerts": Family(
+        "who is told when something is wrong",
+        {"test": Command("send a message each way", "alerts", "trial")},
+        alone=Command("what fires, and every rule", "alerts", "alerts"),
+    ),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
     "bench": Family(

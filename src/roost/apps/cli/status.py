@@ -27,11 +27,12 @@ def status(home: HomeOption = None, config: ConfigOption = None, json: JsonOptio
 
 
 async def _status(frame: Frame) -> int:
+    from roost.client.alert_memory import with_untold_alerts
     from roost.client.backup_notes import missed_backups, with_missed_backups
 
     try:
         async with frame.cluster() as cluster:
-            found = with_missed_backups(await cluster.status(), frame.home)
+            found = with_untold_alerts(with_missed_backups(await cluster.status(), frame.home), frame.home)
     except Unreachable as error:  # the very time at which backups wait
         if missed := missed_backups(frame.home):
             raise Unreachable(f"{error.message}; {'; '.join(missed)}", hint=error.hint) from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 READY = "ready"
 CODE = "recovery_code"
-WARNINGS = frozenset({"warning", "node-down"})
+WARNINGS = frozenset({"warning", "node-down", "alert"})
 
 
 def teller(output: Output, *, when_ready: Callable[[], Iterator[str]] | None = None) -> "Callable[[Event], None]":
