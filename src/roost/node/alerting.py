@@ -7,6 +7,7 @@ What fires and who was told is kept in the home, so that a restart tells nothing
 import asyncio
 import platform
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from roost.client.alert_memory import AlertMemory, forget_alerts, read_alerts, write_alerts
 from roost.core.errors import RoostError
@@ -26,6 +27,8 @@ from roost.settings.paths import Home
 from roost.settings.schema import Settings
 
 LOOK_LIMIT_S = 60.0
+BEGIN_S = 15.0
+"""Before the first look at most, for a process that just began knows nothing of others."""
 KEEP_EVERY_S = 600.0
 """How often what is kept is brought up to date while nothing happens."""
 
@@ -69,6 +72,7 @@ class Alerting:
             async with asyncio.TaskGroup() as group:
                 for way in self._ways:
                     group.create_task(self._tell(way))
+                await self._runtime.sleep(min(self._every_s, BEGIN_S))
                 while True:
                     await self._look()
                     await self._save()
@@ -131,17 +135,18 @@ class Alerting:
             if not notice:
                 continue
             try:
-                await deliver(self._runtime, way, self._message(notice))
+                await deliver(self._runtime, way, self._message(notice), taken=partial(self._taken, way, notice))
             except RoostError as error:
                 self._untold(way, ledger, error.message)
             except Exception as error:  # supervised: as in `_look`
                 get_logger(__name__).error("a message could not be sent", traceback=True)
                 self._untold(way, ledger, f"{type(error).__name__}: {error}")
-            else:
-                ledger.delivered(notice, self._runtime.now())
-                if self._troubles.pop(way.name, None) is not None:
-                    self._say(Event("alert-told", f"alerts can be told by {way.name} again"))
             await self._save()
+
+    def _taken(self, way: Way, notice: Notice) -> None:
+        self._ledgers[way.name].delivered(notice, self._runtime.now())
+        if self._troubles.pop(way.name, None) is not None:
+            self._say(Event("alert-told", f"alerts can be told by {way.name} again"))
 
     def _untold(self, way: Way, ledger: Ledger, why: str) -> None:
         wait_s = ledger.failed(self._runtime.now())

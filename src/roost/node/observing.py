@@ -38,7 +38,7 @@ class _Sources:
             node = NodeId(seen.node_id)
             member, pong = view.member(node), self.pulse.pong(node)
             silent_s = seen.heard_s if seen.heard_s >= 0 else None
-            damaged = pong.damaged_total if pong is not None else 0
+            damaged = pong.damaged_total if pong is not None else None
             peers.append(PeerReading(member.name if member else node[:8], seen.state, silent_s, damaged))
         return peers + [PeerReading(member.name, "left", None) for member in view.left if member.storage]
 
@@ -72,13 +72,14 @@ class Observing:
         assert sources is not None
         session, watching = sources.session, sources.watching
         listed = await session.catalogue.list(newest=True)
-        if listed:  # what was stored before this process began counts too
-            self.tally.succeeded_at.setdefault("store", max(one.stored_at for one in listed))
+        now = self._runtime.wall()
+        stored = [one.stored_at for one in listed if one.stored_at <= now]  # else some clock is wrong
         reading = ClusterReading(
             version=__version__, checkpoints=Counter(str(one.health) for one in listed),
             chunks={str(health): count for health, count in sources.steward.chunks.items()}, peers=sources.peers(),
             pending=sum(len(waits) for _, waits in watching.pending()), pending_s=watching.oldest_s,
             watched_at=self.watched_at, running=self.operations.running(), tally=self.tally,
             transfers=self.transfers, host=await self._runtime.in_thread(self._host.read),
+            stored_at=max(stored, default=None),
         )  # fmt: skip
         return await self._runtime.in_thread(cluster_text, reading, caller(session.membership))

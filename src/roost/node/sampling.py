@@ -8,7 +8,7 @@ from roost.core.errors import RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.node.alerting import Look
-from roost.observe.alerts import Rule
+from roost.observe.alerts import Rule, Thresholds, all_rules
 from roost.observe.samples import Sample, parse_samples
 
 ANSWER_LIMIT_S = 10.0
@@ -23,10 +23,12 @@ def metrics_of(rules: Sequence[Rule]) -> frozenset[str]:
 
 def cluster_samples(
     runtime: Runtime, *, own: Callable[[], Awaitable[bytes]], of_node: Callable[[NodeId], Awaitable[bytes]],
-    nodes: Callable[[], Collection[Member]], only: Collection[str],
+    nodes: Callable[[], Collection[Member]],
 ) -> Look:  # fmt: skip
     """Looks at the coordinator's `own` metrics and, `of_node` by node, at those of `nodes`, all in the text format of
-    Prometheus; takes those named by `only`. A node that does not answer in time is left out, as it is from a scrape."""
+    Prometheus; takes those that rules are about. A node that does not answer in time is left out, as it is from a
+    scrape; those known to be down are best not among `nodes`."""
+    only = metrics_of(all_rules(Thresholds()))
 
     async def one(member: Member, turn: asyncio.Semaphore) -> list[Sample]:
         try:

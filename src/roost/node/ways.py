@@ -74,20 +74,28 @@ def ways_of(alerts: Alerts, home: Home) -> list[Way]:
     return ways
 
 
-async def deliver(runtime: Runtime, way: Way, message: Message) -> None:
-    """Tell `message`; RoostError when that is not possible within a minute. Cancelling ends it soon."""
+async def deliver(runtime: Runtime, way: Way, message: Message, *, taken: Callable[[], None] = lambda: None) -> None:
+    """Tell `message`; RoostError when that is not possible within a minute. Cancelling ends it soon. `taken` is called
+    once it is told, also when it was cancelled in that moment."""
     sending = way.begin(message)
+    sent = False
 
     async def work() -> None:
+        nonlocal sent
         sending.send()
+        sent = True
 
     try:
         async with runtime.timeout(SEND_LIMIT_S):
             await runtime.carry(work, cancel=sending.abort)
     except TimeoutError:
-        raise Unreachable(
-            f"{way.to} did not take it within {SEND_LIMIT_S:.0f} s", hint="it is tried again later"
-        ) from None
+        if not sent:
+            raise Unreachable(
+                f"{way.to} did not take it within {SEND_LIMIT_S:.0f} s", hint="it is tried again later"
+            ) from None
+    finally:
+        if sent:
+            taken()
 
 
 class _Mail:

@@ -203,7 +203,7 @@ def _of_copies(thresholds: Thresholds) -> tuple[Rule, ...]:
         Rule(
             "RoostAtRisk", "critical",
             (Case(_is("roost_chunks", ">", 0, health="at-risk")),),
-            "{value} chunks have only one copy left: one more machine gone, and what they belong to is lost.",
+            "Chunks with only one copy left: {value}. One more machine gone, and what they belong to is lost.",
            "See which machines are missing, and which are full: roost nodes. Bring one back, free or add space, or "
             "let another machine join: roost token create. What stops repair is in roost status; to have it done at "
             "once: roost repair.",
@@ -212,7 +212,7 @@ def _of_copies(thresholds: Thresholds) -> tuple[Rule, ...]:
         Rule(
             "RoostUnderReplicated", "warning",
             (Case(_is("roost_chunks", ">", 0, health="degraded")),),
-            "{value} chunks have fewer copies than asked, for longer than repair should need.",
+            "Chunks with fewer copies than asked: {value}, for longer than repair should need.",
             "See what stops repair: roost status. Is there a machine for each copy, with space: roost nodes. To have "
             "it done at once: roost repair.",
             for_s=thresholds.beyond_grace_s,
@@ -220,7 +220,7 @@ def _of_copies(thresholds: Thresholds) -> tuple[Rule, ...]:
         Rule(
             "RoostIntegrityFailure", "warning",
             (_when(Increase(_select("roost_integrity_failures_total"), HOUR_S, ("instance", "peer")), ">", 0),),
-            "{value} bad copies were found on {peer}: its disk did not give back what was written.",
+            "Bad copies found on {peer} in the last hour: {value}. Its disk did not give back what was written.",
             "They were set aside, and are made again from good copies. Look at that disk (smartctl -a), and at the "
             "memory; have everything on it read: roost scrub {peer}. When it happens again, replace the disk: roost "
             "nodes drain {peer} first.",
@@ -280,7 +280,7 @@ def _of_backups(thresholds: Thresholds) -> tuple[Rule, ...]:
         Rule(
             "RoostBackupFailed", "warning",
             (Case(Compare(failures, ">", 0), unless=(Compare(stored, "<", 15 * MINUTE_S),), on=("instance",)),),
-            "{value} backups failed in the last hour, and none has succeeded since.",
+            "Backups that failed in the last hour: {value}. None has succeeded since.",
            "See why: roost status, on the coordinator's machine and on the one that trains. It is tried again by "
             "itself; to do it by hand: roost store PATH.",
             for_s=15 * MINUTE_S,

@@ -30,12 +30,12 @@ Called = Callable[[NodeId | None], str]
 @dataclass(frozen=True, slots=True)
 class PeerReading:
     """One storage node as the coordinator sees it. `silent_s` is how long nothing came from it, None when nothing ever
-    did; `damaged_total` the bad copies that it found since it runs."""
+    did; `damaged_total` the bad copies that it found since it runs, None while it has not said."""
 
     name: str
     state: str
     silent_s: float | None
-    damaged_total: int = 0
+    damaged_total: int | None = None
 
 
 @dataclass(slots=True)
@@ -68,8 +68,9 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ClusterReading:
-    """All that a coordinator knows now. `pending_s` is how long the oldest of what waits has waited; `running` how many
-    operations of each kind run, and at how many bytes a second together."""
+    """All that a coordinator knows now. `stored_at` is when the newest version of any name was stored; `pending_s` how
+    long the oldest of what waits has waited; `running` how many operations of each kind run, and at how many bytes a
+    second together."""
 
     version: str
     checkpoints: Mapping[str, int]
@@ -82,6 +83,7 @@ class ClusterReading:
     tally: Tally
     transfers: Transfers
     host: HostReading
+    stored_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _peers(peers: Sequence[PeerReading]) -> "Iterator[Metric]":
     yield from gauges("node_state", "1 for the state that a node is in.", ("peer", "state"), states)
     ages = [((peer.name,), peer.silent_s) for peer in peers if peer.silent_s is not None]
     yield from gauges("heartbeat_age_seconds", "Since something came from a node.", ("peer",), ages)
-    damaged = [((peer.name,), float(peer.damaged_total)) for peer in peers]
+    damaged = [((peer.name,), float(peer.damaged_total)) for peer in peers if peer.damaged_total is not None]
     yield from counters("integrity_failures", "Bad copies that a node found since it runs.", ("peer",), damaged)
 
 
@@ -146,7 +148,10 @@ def _operations(reading: ClusterReading) -> "Iterator[Metric]":
         empty = Histogram(OPERATION_BOUNDS_S)
         rows = [((result,), tally.seconds.get((kind, result), empty)) for result in RESULTS]
         yield from histograms(f"{kind}_seconds", f"How long each {kind} took, on any machine.", ("result",), rows)
-    succeeded = [((job,), tally.succeeded_at[job]) for job in ("store", "repair") if job in tally.succeeded_at]
+    ended = {job: [at] for job, at in tally.succeeded_at.items()}
+    if reading.stored_at is not None:  # before this coordinator began, or told to no one
+        ended.setdefault("store", []).append(reading.stored_at)
+    succeeded = [((job,), max(ended[job])) for job in ("store", "repair") if job in ended]
     yield from gauges("last_success_timestamp_seconds", "When a job last ended well.", ("job",), succeeded)
     failures = [((reason,), float(count)) for reason, count in sorted(tally.backup_failures.items())]
     yield from counters("backup_failures", "Backups that were wanted and are not there.", ("reason",), failures)

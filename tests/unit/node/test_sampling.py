@@ -33,10 +33,7 @@ def test_all_that_answer_are_seen_and_nobody_is_waited_for_long() -> None:
     async def main() -> tuple[list[Sample], float]:
         runtime = SimRuntime(random.Random(1))
         begun = runtime.now()
-        look = cluster_samples(
-            runtime, own=own, of_node=of_node, nodes=lambda: [member(name) for name in "abcd"],
-            only=metrics_of(all_rules(Thresholds())),
-        )  # fmt: skip
+        look = cluster_samples(runtime, own=own, of_node=of_node, nodes=lambda: [member(name) for name in "abcd"])
         return list(await look()), runtime.now() - begun
 
     samples, took = run_simulated(main(), seconds_max=1000)

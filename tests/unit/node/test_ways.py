@@ -1,6 +1,8 @@
 """The ways that the settings name lead to a real mail server and a real webhook, with their secrets from the home."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from receivers import Certificates, Hook, Mailbox
 from roost.core.errors import Failed, RoostError
 from roost.core.runtime import SystemRuntime
-from roost.node.ways import Message, deliver, secret, ways_of
+from roost.node.ways import Message, Way, deliver, secret, ways_of
 from roost.settings.load import parse
 from roost.settings.paths import Home
 
@@ -77,6 +79,29 @@ async def test_ntfy_is_told_as_it_likes_it(home: Home) -> None:
         posted = hook.next()
     assert posted.body.decode() == MESSAGE.text
     assert (posted.headers["Title"], posted.headers["Priority"]) == (MESSAGE.title, "5")
+
+
+async def test_what_was_taken_in_the_moment_of_the_end_counts_as_told() -> None:
+    runtime, began, ended = SystemRuntime(), threading.Event(), threading.Event()
+    taken: list[str] = []
+
+    class Slow:
+        def send(self) -> None:
+            began.set()
+            assert ended.wait(30)
+
+        def abort(self) -> None:
+            ended.set()
+
+    work = deliver(runtime, Way("email", "you", lambda message: Slow()), MESSAGE, taken=lambda: taken.append("it"))
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    assert await runtime.in_thread(began.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    runtime.close()
+    assert taken == ["it"]
 
 
 async def test_without_a_secret_it_says_where_it_belongs(home: Home) -> None:

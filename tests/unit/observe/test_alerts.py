@@ -188,7 +188,7 @@ def test_one_more_bad_copy_is_told_also_the_very_first() -> None:
     assert grown("RoostIntegrityFailure", none, one)
     assert not grown("RoostIntegrityFailure", two, two)
     found = rule("RoostIntegrityFailure").matches(moment(two, before=one))
-    assert "1 bad copies were found on pi-1" in rule("RoostIntegrityFailure").words(found[0])[0]
+    assert "Bad copies found on pi-1 in the last hour: 1." in rule("RoostIntegrityFailure").words(found[0])[0]
     assert "roost nodes drain pi-1" in rule("RoostIntegrityFailure").words(found[0])[1]
 
 

@@ -74,6 +74,21 @@ def test_a_coordinator_counts_what_ended_and_how() -> None:
     assert value(text, "repair_bytes_total", peer="pi-1") == 15
 
 
+def test_what_was_stored_before_this_coordinator_began_counts_too() -> None:
+    tally = Tally()
+    assert value(cluster_text(reading(), called), "last_success_timestamp_seconds", job="store") is None
+    text = cluster_text(reading(tally=tally, stored_at=50.0), called)
+    assert value(text, "last_success_timestamp_seconds", job="store") == 50
+    tally.ended("store", "ok", 4.0, at=100.0)
+    text = cluster_text(reading(tally=tally, stored_at=50.0), called)
+    assert value(text, "last_success_timestamp_seconds", job="store") == 100
+
+
+def test_of_a_node_that_has_not_said_nothing_is_counted() -> None:
+    text = cluster_text(reading(), called)
+    assert value(text, "integrity_failures_total", peer="pi-2") is None
+
+
 def test_a_node_tells_of_itself_and_of_its_peers_by_name() -> None:
     transfers = Transfers()
     transfers.moved(A, "out", 1000, 0.2)
