@@ -5,9 +5,10 @@ import contextlib
 import os
 import platform
 from dataclasses import replace
-from functools import partial
+from typing import TYPE_CHECKING
 
 from roost.checkpoints.scrub import Terms
+from roost.client.alert_memory import forget_alerts
 from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, take_home, write_run_state
 from roost.client.session import member_network, open_session
@@ -21,8 +22,6 @@ from roost.core.runtime import SystemRuntime
 from roost.disk.durable import read_small, write_durably
 from roost.disk.posix import PosixDisk
 from roost.net.tcp import TcpNetwork
-from roost.node.alerting import alerting_of
-from roost.node.coordinator_watch import coordinators_seen
 from roost.node.events import Event, Say, until_signalled
 from roost.node.joining import Invitation, admitted
 from roost.node.node import STORE_ID_PATH, Node, NodeOptions
@@ -31,6 +30,9 @@ from roost.security.authority import KEY_PATH, cluster_name_of
 from roost.security.identity import Identity
 from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
+
+if TYPE_CHECKING:
+    from roost.node.alerting import Alerting
 
 NAME_PATH = "identity/name"
 TELL_AGAIN_S = 60.0
@@ -143,12 +145,7 @@ async def _serve(
         with bound(node=name):
             node = Node(runtime, network, disk, identity, options, sighted=finder.addresses)
             finder.found = lambda sighting: node.meet(sighting.advert.node)
-            alerting = await runtime.in_thread(
-                partial(
-                    alerting_of, runtime, disk, home, settings, "node", cluster=cluster_name_of(identity.authority),
-                    look=coordinators_seen(node.membership, node.pulse), say=say,
-                )
-            )  # fmt: skip
+            alerting = await runtime.in_thread(_alerting, runtime, disk, home, settings, identity, node, say)
             await node.run(ready=ready, beside=alerting.run if alerting is not None else None)
 
     try:
@@ -162,6 +159,23 @@ async def _serve(
     finally:
         for task in telling:
             task.cancel()
+
+
+def _alerting(
+    runtime: SystemRuntime, disk: PosixDisk, home: Home, settings: Settings, identity: Identity, node: Node, say: Say
+) -> "Alerting | None":
+    """What tells that the coordinator is gone, where this node's own settings ask for that; few do, so that only those
+    load it."""
+    if not settings.alerts.wanted:
+        forget_alerts(disk, home)
+        return None
+    from roost.node.alerting import alerting_of
+    from roost.node.coordinator_watch import coordinators_seen
+
+    return alerting_of(
+        runtime, disk, home, settings, "node", cluster=cluster_name_of(identity.authority),
+        look=coordinators_seen(node.membership, node.pulse), say=say,
+    )  # fmt: skip
 
 
 async def _tell_later(runtime: SystemRuntime, disk: PosixDisk, home: Home, state: RunState) -> None:
