@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from roost.apps.cli.service_units import ROLES, Role, Service
+from roost.apps.replacing import replace_file
 from roost.core.errors import Failed, RoostError
 from roost.settings.paths import Home
 
@@ -168,23 +169,6 @@ def written(path: Path, data: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, data, mode=0o644)
     return True
-
-
-def replace_file(path: Path, data: bytes, *, mode: int) -> None:
-    """Put `data` at `path` in one step, durably; nobody else can read it before it has its `mode`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def output_of(command: Sequence[str]) -> Iterator[str]:

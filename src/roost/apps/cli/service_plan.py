@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost.apps.cli.join import TOKEN_VARIABLE, paired
-from roost.apps.cli.service_manager import ServiceManager, all_found, replace_file
+from roost.apps.cli.service_manager import ServiceManager, all_found
 from roost.apps.cli.service_units import Role, Service
+from roost.apps.replacing import replace_file
 from roost.core.errors import Busy, Failed, NotAdmitted, UsageError
 from roost.settings.load import Loaded
 from roost.settings.paths import VARIABLE, Home

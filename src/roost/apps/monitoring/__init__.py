@@ -1,0 +1,1 @@
+"""What watches a cluster from outside: Prometheus, Alertmanager, Grafana and Loki, as files that run them."""
