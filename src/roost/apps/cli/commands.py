@@ -98,6 +98,10 @@ COMMANDS: Mapping[str, Command | Family] = {
         {"test": Command("send a message each way", "alerts", "trial")},
         alone=Command("what fires, and every rule", "alerts", "alerts"),
     ),
+    "monitoring": Family(
+        "watch a cluster with Prometheus, Alertmanager, Grafana and Loki",
+        {"export": Command("write what watches this cluster into a folder", "monitoring", "export")},
+    ),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
     "bench": Family(

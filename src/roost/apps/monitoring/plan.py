@@ -31,16 +31,20 @@ class LogFolder:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One export. `token` is what the coordinator wants to be shown; None on loopback. `user` runs the programs."""
+    """One export. `token` is what the coordinator wants to be shown; None on loopback. `user` runs the programs. With
+    `tell` Alertmanager tells those whom the settings name, and has what their server or webhook wants to be shown."""
 
     coordinator: Address
-    token: str | None
+    token: str | None = field(repr=False)
     settings: Settings
     logs: Sequence[LogFolder]
     user: str
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
     every_s: int = EVERY_S
-    grafana_password: str = ""
+    tell: bool = True
+    smtp_password: str = field(default="", repr=False)
+    webhook_secret: str = field(default="", repr=False)
+    grafana_password: str = field(default="", repr=False)
 
     def url(self, program: str) -> str:
         """Where a program of the compose file answers."""
@@ -93,6 +97,19 @@ def coordinator_token(home: Home, settings: Settings, at: Address) -> str | None
             hint="start the coordinator once with its api.listen: it makes the token; then run this again",
         )
     return token
+
+
+def secrets_of(home: Home, settings: Settings) -> tuple[str, str]:
+    """The password of the mail server, and what stands for ``{secret}`` in the webhook; empty where none is needed.
+    Failed when one is needed, and is not there or others can read it."""
+    from roost.node.ways import PASSWORD_VARIABLE, SECRET_VARIABLE, secret
+
+    alerts = settings.alerts
+    hook = "".join((alerts.webhook.url, *alerts.webhook.headers))
+    return (
+        secret(home, home.smtp_password.name, PASSWORD_VARIABLE) if alerts.email.smtp.user else "",
+        secret(home, home.webhook_secret.name, SECRET_VARIABLE) if "{secret}" in hook else "",
+    )
 
 
 def log_folders(home: Home) -> list[LogFolder]:

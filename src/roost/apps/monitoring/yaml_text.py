@@ -1,7 +1,7 @@
 """YAML as it is written here: templates whose holes are filled with quoted texts, and plain trees of values."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -9,7 +9,8 @@ def quoted(text: str) -> str:
     """A text as YAML reads it in any place: in single quotes, or with escapes where those cannot hold it."""
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return json.dumps(text)
+    escaped = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(escaped)}"'
 
 
 def tree(value: Any, indent: int = 0) -> str:
@@ -18,9 +19,9 @@ def tree(value: Any, indent: int = 0) -> str:
 
 
 def _lines(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return [line for key, part in value.items() for line in _below(f"{key}:", part)]
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, list | tuple) and value:
         return [line for part in value for line in _item(part)]
     return [_scalar(value)]
 
