@@ -1,4 +1,4 @@
-"""For each alert: series by which it fires, in which words, when it is quiet before and after, and what is none of it.
+"""For each alert: series by which it fires, what it tells of them, when it is quiet, and what is none of it.
 
 The first sample of each series is at the time 0, which is also what `time()` is then.
 """
@@ -35,14 +35,14 @@ def lasting(*steps: tuple[float | None, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """`series` make the alert `name` fire with their samples of the numbers `fires_at`, with `labels`, in the words of
-    `summary`, and not with those of `quiet_at`. Each of `never` makes it fire with none of all these. There is a sample
-    each `every_m` minutes."""
+    """`series` make the alert `name` fire with their samples of the numbers `fires_at`, with `labels`, telling of
+    `value` as Prometheus writes it, and not with those of `quiet_at`. Each of `never` makes it fire with none of all
+    these. There is a sample each `every_m` minutes."""
 
     name: str
     series: Mapping[str, str]
     labels: Labels
-    summary: str
+    value: str
     fires_at: tuple[int, ...]
     quiet_at: tuple[int, ...]
     never: tuple[Mapping[str, str], ...] = ()
@@ -70,114 +70,114 @@ CLUSTER: Labels = COORDINATOR
 SPECIMENS = (
     Specimen(
         "RoostUnrecoverable", {LOST: lasting((0, 5), (2, 10), (0, 20))}, {**CLUSTER, "health": "lost"},
-        "Something that is stored is LOST: every machine answers, and no good copy of some part of it is left.",
+        "",
         (5, 14, 17), (4, 21), ({UNKNOWN: lasting((2, 30))},),
     ),
     Specimen(
         "RoostUnrecoverable", {on_coordinator("roost_checkpoints", health="lost"): lasting((0, 5), (1, 10), (0, 20))},
         {**CLUSTER, "health": "lost"},
-        "Something that is stored is LOST: every machine answers, and no good copy of some part of it is left.",
+        "",
         (5, 14), (4, 21),
     ),
     Specimen(
         "RoostOutOfReach", {UNKNOWN: lasting((0, 5), (2, 30), (0, 30))}, {**CLUSTER, "health": "unknown"},
-        "Something that is stored cannot be had now: the only copies are on machines that do not answer.",
+        "",
         (20, 34), (19, 40), ({UNKNOWN: lasting((2, 15), (0, 1), (2, 15), (0, 30))}, {LOST: lasting((2, 60))}),
     ),
     Specimen(
         "RoostAtRisk", {on_coordinator("roost_chunks", health="at-risk"): lasting((0, 5), (3, 30), (0, 10))},
         {**CLUSTER, "health": "at-risk"},
-        "3 chunks have only one copy left: one more machine gone, and what they belong to is lost.",
+        "3",
         (20, 34), (19, 35),
         ({on_coordinator("roost_chunks", health="at-risk"): lasting((3, 15), (0, 1), (3, 15), (0, 10))},),
     ),
     Specimen(
         "RoostUnderReplicated", {on_coordinator("roost_chunks", health="degraded"): lasting((0, 5), (3, 30), (0, 10))},
         {**CLUSTER, "health": "degraded"},
-        "3 chunks have fewer copies than asked, for longer than repair should need.",
+        "3",
         (20, 34), (19, 35),
         ({on_coordinator("roost_chunks", health="degraded"): lasting((3, 15), (0, 1), (3, 15), (0, 10))},),
     ),
     Specimen(
         "RoostIntegrityFailure", {BAD_COPIES: lasting((4, 70), (6, 90))}, {"instance": "coordinator", "peer": "pi-2"},
-        "2 bad copies were found on pi-2: its disk did not give back what was written.", (70, 120), (69, 131),
+        "2", (70, 120), (69, 131),
         ({BAD_COPIES: lasting((4, 200))},),
     ),
     Specimen(
         "RoostIntegrityFailure", {BAD_COPIES: lasting((None, 70), (1, 90))},
         {"instance": "coordinator", "peer": "pi-2"},
-        "1 bad copies were found on pi-2: its disk did not give back what was written.", (70, 120), (69, 131),
+        "1", (70, 120), (69, 131),
     ),
     Specimen(
         "RoostCoordinatorDown", {UP: lasting((1, 5), (0, 20), (1, 10))}, CLUSTER,
-        "The coordinator does not answer: nothing is watched, repaired or told of until it is back.",
+        "",
         (10, 24), (9, 25), ({UP: lasting((0, 5), (1, 1), (0, 4), (1, 20))},),
     ),
     Specimen(
         "RoostCoordinatorDown", {on_pi("up"): lasting((1, 10)), UP: lasting((None, 10), (1, 20))},
         {"role": "coordinator"},
-        "The coordinator does not answer: nothing is watched, repaired or told of until it is back.",
+        "",
         (5, 9), (4, 10),
     ),
     Specimen(
         "RoostNodeDown", {DOWN: lasting((0, 5), (1, 20), (0, 10))}, {**CLUSTER, "peer": "pi-2", "state": "down"},
-        "pi-2 does not answer: it is off, asleep, or cut off from the network.", (10, 24), (9, 25),
+        "", (10, 24), (9, 25),
         ({DOWN.replace("down", "suspect"): lasting((1, 30))}, {DOWN.replace("down", "left"): lasting((1, 30))}),
     ),
     Specimen(
         "RoostTransferErrors", {ERRORS: f"{lasting((0, 5))} 2+2x39 {lasting((80, 40))}"},
         {"instance": "pi-1", "peer": "pi-2"},
-        "Transfers between pi-1 and pi-2 keep failing: 10 in the last 5 minutes.", (25, 44), (19, 60),
+        "10", (25, 44), (19, 60),
         ({ERRORS: lasting((100, 60))},),
     ),
     Specimen(
         "RoostSlowTransfers",
         {STORING: lasting((1, 60)), SPEED: lasting((9 * MIB, 5), (100 * 1024, 25), (9 * MIB, 30))},
-        {**CLUSTER, "kind": "store"}, "A store is running at only 100kiB a second.", (15, 29, 35), (14, 41),
+        {**CLUSTER, "kind": "store"}, "100kiB", (15, 29, 35), (14, 41),
         ({STORING: lasting((0, 60)), SPEED: lasting((0, 60))},),
     ),
     Specimen(
         "RoostBackupFailed", {FAILURES: lasting((None, 70), (1, 90))}, {"instance": "coordinator"},
-        "1 backups failed in the last hour, and none has succeeded since.", (85, 120), (84, 131),
+        "1", (85, 120), (84, 131),
         ({FAILURES: lasting((None, 70), (1, 90)), STORED: "0+60x160"}, {FAILURES: lasting((7, 160))}),
     ),
     Specimen(
         "RoostWatcherStuck", {PENDING: lasting((60, 5), (4000, 15), (0, 60))}, CLUSTER,
-        "Something in a watched folder has waited for 1h 6m 40s and is not stored.", (10, 19), (9, 55),
+        "1h 6m 40s", (10, 19), (9, 55),
         ({PENDING: lasting((4000, 60)), STORING: lasting((1, 60))}, {PENDING: lasting((3600, 60))}),
     ),
     Specimen(
         "RoostBackupOld", {STORED: lasting((300 - 7 * DAY_S, 20), (1200, 10))}, {**CLUSTER, "job": "store"},
-        "Nothing was stored for 7d 0h 10m 0s.", (15,), (10, 21), ({PENDING: lasting((0, 30))},),
+        "7d 0h 10m 0s", (15,), (10, 21), ({PENDING: lasting((0, 30))},),
     ),
     Specimen(
         "RoostDiskFull", {FREE: lasting((GIB, 5), (100 * MIB, 20), (GIB, 20))}, PI,
-        "The disk of pi-1 is full: it takes no more copies.", (10, 24, 28), (9, 31), ({FREE: lasting((GIB, 60))},),
+        "", (10, 24, 28), (9, 31), ({FREE: lasting((GIB, 60))},),
     ),
     Specimen(
         "RoostDiskLow", {WHOLE: lasting((400 * GIB, 60)), FREE: lasting((90 * GIB, 5), (20 * GIB, 20), (90 * GIB, 30))},
-        PI, "The disk of pi-1 is nearly full: 5% is left.", (15, 24), (14, 36),
+        PI, "5%", (15, 24), (14, 36),
         ({WHOLE: lasting((4000 * GIB, 60)), FREE: lasting((60 * GIB, 60))},),
     ),
     Specimen(
         "RoostHostHot", {HEAT: lasting((60, 5), (90, 20), (60, 30))}, PI,
-        "The machine of pi-1 is at 90 degrees Celsius.", (15, 24), (14, 36), ({HEAT: lasting((85, 60))},),
+        "90", (15, 24), (14, 36), ({HEAT: lasting((85, 60))},),
     ),
     Specimen(
         "RoostHostMemoryLow",
         {MEMORY: lasting((8 * GIB, 60)), AVAILABLE: lasting((2 * GIB, 5), (GIB // 4, 20), (2 * GIB, 30))}, PI,
-        "The machine of pi-1 has only 3.125% of its memory left.", (15, 24), (14, 36),
+        "3.125%", (15, 24), (14, 36),
         ({MEMORY: lasting((8 * GIB, 60)), AVAILABLE: lasting((GIB, 60))},),
     ),
     Specimen(
         "RoostScrubOverdue", {SCRUBBED: lasting((600 - 45 * DAY_S, 150), (90_000, 6))}, {**PI, "job": "scrub"},
-        "pi-1 has not read back all that it keeps for 46d 0h 10m 0s: bad copies may go unseen.",
+        "46d 0h 10m 0s",
         (146,), (145, 151), ({SCRUBBED: lasting((-30 * DAY_S, 156)), RUNNING: lasting((60 * DAY_S, 156))},),
         every_m=10,
     ),
     Specimen(
         "RoostScrubOverdue", {RUNNING: lasting((60 * DAY_S, 150), (0, 6))}, PI,
-        "pi-1 has not read back all that it keeps for 60d 0h 0m 0s: bad copies may go unseen.",
+        "60d 0h 0m 0s",
         (144, 149), (143, 150), every_m=10,
     ),
 )  # fmt: skip

@@ -75,8 +75,12 @@ def _group(specimen: Specimen, series: Mapping[str, str], times: Mapping[int, li
 
 def _expected(specimen: Specimen) -> Alert:
     rule: Rule = RULES[specimen.name]
-    action = re.sub(r"{(\w+)}", lambda found: specimen.labels[found[1]], rule.action)
+    words = {**specimen.labels, "value": specimen.value}
+
+    def filled(text: str) -> str:
+        return re.sub(r"{(\w+)(:\w+)?}", lambda found: words[found[1]], text)
+
     return {
         "exp_labels": {**specimen.labels, "severity": rule.severity},
-        "exp_annotations": {"summary": specimen.summary, "description": action},
+        "exp_annotations": {"summary": filled(rule.summary), "description": filled(rule.action)},
     }
