@@ -11,6 +11,7 @@ from roost.checkpoints.steward import Steward
 from roost.client.reporting import Reporting
 from roost.client.session import Session
 from roost.cluster.pulse import Pulse
+from roost.core.checkpoint import Health
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.node.measuring import caller
@@ -19,6 +20,9 @@ from roost.node.watching import Watching
 from roost.observe.host import Host
 from roost.observe.metrics import ClusterReading, PeerReading, Tally, cluster_text
 from roost.observe.transfers import Transfers
+
+BRINGING = ("store", "undelete")
+"""The kinds of operations that can bring back what no node had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Observing:
         self._host = Host()
         self.tally = Tally()
         self.transfers = Transfers()
-        self.operations = Operations(runtime, self.tally, own=own, called=self._machine)
+        self.operations = Operations(runtime, self.tally, own=own, called=self._machine, ended=self._ended)
         self.reporting = Reporting(runtime, self.operations.send)
         self.watched_at: float | None = None
         """When a watched folder last had something stored, in seconds since 1970."""
@@ -60,6 +64,15 @@ class Observing:
     def attach(self, session: Session, pulse: Pulse, steward: Steward, watching: Watching) -> None:
         """Where what is told comes from."""
         self._sources = _Sources(session, pulse, steward, watching)
+
+    def _ended(self, kind: str) -> None:
+        """Let the steward look anew when a store may have brought back what is told as short or lost: what nobody has
+        is else asked for every ten minutes only."""
+        if self._sources is None or kind not in BRINGING:
+            return
+        steward = self._sources.steward
+        if any(count and health is not Health.HEALTHY for health, count in steward.chunks.items()):
+            steward.wake()
 
     def _machine(self, node: NodeId) -> str:
         """What the machine of a peer is called."""

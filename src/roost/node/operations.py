@@ -76,13 +76,18 @@ class _Known:
 
 
 class Operations:
-    """What runs, and what ended lately. `called` names the machine of a peer. For one event loop."""
+    """What runs, and what ended lately. `called` names the machine of a peer; `ended` hears of which kind something
+    was that ended. For one event loop."""
 
-    def __init__(self, runtime: Runtime, tally: Tally, *, own: NodeId, called: Callable[[NodeId], str]) -> None:
+    def __init__(
+        self, runtime: Runtime, tally: Tally, *, own: NodeId, called: Callable[[NodeId], str],
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._tally = tally
         self._own = own
         self._called = called
+        self._told_ended = ended
         self._running: dict[tuple[NodeId, bytes], _Known] = {}
         self._ended: deque[_Known] = deque(maxlen=ENDED_KEPT)
         self._count = 0
@@ -119,6 +124,7 @@ class Operations:
             self._end(known)
             result = "ok" if report.state == "done" else report.state
             self._tally.ended(report.kind, result, report.seconds, at=wall)
+            self._told_ended(report.kind)
         self._changed(known)
 
     def rows(self) -> list[OperationRow]:

@@ -26,6 +26,19 @@ def play(scenario: Callable[[Operations, Tally], Awaitable[None]]) -> None:
     run_simulated(main(), seconds_max=1000)
 
 
+def test_the_end_of_an_operation_is_told_and_only_that() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+        operations = Operations(SimRuntime(random.Random(1)), Tally(), own=OWN, called=str, ended=ended.append)
+        last = await moved(operations, 3)
+        assert ended == []
+        operations.take(PEER, replace(last, state="done"))
+        operations.take(PEER, Report(b"id-2", "backup", "run", "failed", 0.0, 0, 0, "", reason="no-space"))
+        assert ended == ["store"]
+
+    run_simulated(main(), seconds_max=1000)
+
+
 async def moved(operations: Operations, seconds: int, *, rate: int = 100, report: Report = STORE) -> Report:
     """So many seconds of reports, one a second."""
     for second in range(seconds + 1):
