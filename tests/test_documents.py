@@ -98,7 +98,7 @@ def test_the_reference_tells_of_every_command_setting_and_code() -> None:
 
 
 def test_a_setting_is_described_by_its_section_until_it_has_words_of_its_own() -> None:
-    assert reference_settings.section("alerts.email.to") == "Where alerts are mailed; empty for nowhere."
+    assert reference_settings.section("alerts.email.to") == "Where alerts are mailed; without a host nowhere."
     with pytest.raises(KeyError):
         reference_settings.section("cluster")
     assert reference_settings.ABOUT.keys() <= {key.path for key in KEYS}
