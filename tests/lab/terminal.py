@@ -18,13 +18,16 @@ READ_BYTES = 64 * 1024
 class Terminal:
     """`command` on a terminal. Close it when done."""
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], directory: Path, rows: int = ROWS,
+        columns: int = COLUMNS,
+    ) -> None:  # fmt: skip
         self.shown = ""
         self._pid, self._descriptor = pty.fork()
         if self._pid == 0:
             os.chdir(directory)
             os.execvpe(command[0], list(command), dict(environment))
-        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def until(self, text: str, *, timeout_s: float = 60) -> str:
         """Read until `text` is shown; all that was shown since the last call."""
@@ -50,6 +53,10 @@ class Terminal:
     def interrupt(self, *, timeout_s: float = 30) -> int:
         """Ctrl-C; the exit code."""
         self.type("\x03")
+        return self.ended(timeout_s=timeout_s)
+
+    def ended(self, *, timeout_s: float = 30) -> int:
+        """Read until the command closes the terminal; its exit code."""
         deadline = time.monotonic() + timeout_s
         while self._read(deadline - time.monotonic()):
             pass

@@ -358,13 +358,18 @@ class AsyncCluster:
     async def status(self, *, ask: bool = True) -> ClusterStatus:
         """Everything at one look; the health of each newest version is asked now, or, without `ask`, what was last
         known."""
+        status, _ = await self.overview(ask=ask)
+        return status
+
+    async def overview(self, *, ask: bool = True) -> tuple[ClusterStatus, Listing]:
+        """As `status`, and the newest versions that it counts."""
         from roost.client.overview import node_rows, status_of
         from roost.client.run_state import serving
 
         listing = await self.list(newest=True, health=ask)
         rows = await node_rows(self.session)
         coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
-        return status_of(self._settings, self.session, rows, listing, coordinator)
+        return status_of(self._settings, self.session, rows, listing, coordinator), listing
 
 
 def _destination(to: Path) -> Path:

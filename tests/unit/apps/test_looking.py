@@ -62,7 +62,7 @@ def test_show_in_words(roost: RunCommand) -> None:
     assert CHUNK not in ran.out
     assert "TOO FEW NODES ANSWERED" in ran.err
     assert re.search(r"^verified +2025-02-0\d .*, every copy since$", ran.out, re.MULTILINE)
-    assert re.search(r"^pi-2 +1 +1.00 KiB +2025-02-0[345]", ran.out, re.MULTILINE)
+    assert re.search(r"^pi-2 +1 of 1 +\[#{10}\] +1.00 KiB +2025-02-0[345]", ran.out, re.MULTILINE)
     everything = roost("show", "run/step-7", "--files", "--chunks", cluster=cluster).out
     assert "shard-24" in everything
     assert f"{CHUNK}  1.00 KiB  pi-1, pi-2" in everything

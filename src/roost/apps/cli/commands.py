@@ -102,6 +102,7 @@ COMMANDS: Mapping[str, Command | Family] = {
         "watch a cluster with Prometheus, Alertmanager, Grafana and Loki",
         {"export": Command("write what watches this cluster into a folder", "monitoring", "export")},
     ),
+    "top": Command("watch the cluster in this terminal", "top", "top"),
     "config": Family("the settings", {"show": Command("print the settings in force", "config", "show")}),
     "demo": Command("see it work in a minute", "demo", "demo"),
     "bench": Family(

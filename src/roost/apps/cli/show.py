@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from roost.client import Shown
 
 FILES_SHOWN = 20
+BAR_CELLS = 10
 
 
 def show(
@@ -40,26 +41,35 @@ async def _show(frame: Frame, reference: str, *, files: bool, chunks: bool) -> i
 
 def lines(shown: "Shown", *, files: bool, chunks: bool) -> Iterator[str]:
     """What a person sees: facts, files, and the copies by node or by chunk."""
-    facts = (
+    yield from (f"{key:<9} {printable(value)}" for key, value in facts(shown))
+    yield ""
+    yield from file_lines(shown, most=None if files else FILES_SHOWN, hint=" (--files shows them all)")
+    yield ""
+    yield from _by_chunk(shown) if chunks else node_map(shown)
+
+
+def facts(shown: "Shown") -> list[tuple[str, str]]:
+    """What it is, and how it is."""
+    return [
         ("name", shown.name),
         ("version", shown.version),
         ("size", f"{size(shown.bytes)} in {counted(len(shown.files), 'entry', 'entries')}"),
         ("stored", f"{moment(shown.stored_at)} from {shown.source}"),
         ("health", f"{shown.health}: {shown.copies} of {shown.redundancy} copies of everything"),
         ("verified", _verified(shown)),
-    )
-    yield from (f"{key:<9} {printable(value)}" for key, value in facts)
-    yield ""
-    some = shown.files if files else shown.files[:FILES_SHOWN]
+    ]
+
+
+def file_lines(shown: "Shown", *, most: int | None, hint: str = "") -> Iterator[str]:
+    """A line a file, of `most` of them; `hint` says how to see the others."""
+    some = shown.files[:most]
     yield from table(
         ("FILE", "SIZE", "SHA-256"),
         [(f.path, size(f.bytes) if f.kind == "f" else "", f.sha256 or _KINDS.get(f.kind, f.kind)) for f in some],
         right=(1,),
     )
     if len(some) < len(shown.files):
-        yield f"... and {len(shown.files) - len(some):,} more (--files shows them all)"
-    yield ""
-    yield from _by_chunk(shown) if chunks else _by_node(shown)
+        yield f"... and {len(shown.files) - len(some):,} more{hint}"
 
 
 _KINDS = {"d": "folder", "l": "symlink"}
@@ -72,7 +82,8 @@ def _verified(shown: "Shown") -> str:
     return f"{moment(shown.verified_at)}, every copy since"
 
 
-def _by_node(shown: "Shown") -> Iterator[str]:
+def node_map(shown: "Shown") -> Iterator[str]:
+    """A line a node: how much of it that node has."""
     count: Counter[str] = Counter()
     held: Counter[str] = Counter()
     oldest: dict[str, str] = {}
@@ -82,11 +93,21 @@ def _by_node(shown: "Shown") -> Iterator[str]:
             held[node] += chunk.bytes
         for node, at in chunk.verified_at.items():
             oldest[node] = min(at, oldest.get(node, at))
-    rows = [(n, f"{count[n]:,}", size(held[n]), moment(oldest.get(n))) for n in sorted(count)]
-    yield from table(("NODE", "CHUNKS", "BYTES", "VERIFIED"), rows, right=(1, 2))
+    every = len(shown.chunks)
+    rows = [
+        (n, f"{count[n]:,} of {every:,}", _bar(count[n], every), size(held[n]), moment(oldest.get(n)))
+        for n in sorted(count)
+    ]
+    yield from table(("NODE", "CHUNKS", "", "BYTES", "VERIFIED"), rows, right=(1, 3))
     alone = sum(1 for chunk in shown.chunks if not chunk.nodes)
     if alone:
         yield f"{counted(alone, 'chunk')} on no node that answered"
+
+
+def _bar(part: int, whole: int) -> str:
+    """How much of it, as a person sees at once; something is never nothing."""
+    full = min(BAR_CELLS, max(1, BAR_CELLS * part // whole)) if part else 0
+    return f"[{'#' * full}{'.' * (BAR_CELLS - full)}]"
 
 
 def _by_chunk(shown: "Shown") -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from roost.apps.cli.meter import Meter, Reading
 from roost.apps.cli.output import Output
-from roost.apps.cli.words import duration, printable, rate, size
+from roost.apps.cli.words import printable, rate, size, whole_duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -72,7 +72,7 @@ def caption(reading: Reading) -> str:
     if reading.bytes_total:
         parts += [f"{size(reading.bytes_done)} of {size(reading.bytes_total)}", rate(reading.rate)]
         if reading.seconds_left:
-            parts.append(f"{duration(max(1.0, round(reading.seconds_left)))} left".replace(".0 s", " s"))
+            parts.append(f"{whole_duration(reading.seconds_left)} left")
     waits = reading.waiting_for != reading.phase
     parts.append(f"waiting for {reading.waiting_for}" if waits else reading.phase)
     return printable(", ".join(parts))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from roost.settings.units import readable_size as size
 
-__all__ = ["counted", "duration", "listed", "moment", "printable", "rate", "size", "table"]
+__all__ = ["counted", "duration", "listed", "moment", "printable", "rate", "size", "table", "whole_duration"]
 
 
 def rate(bytes_per_second: float) -> str:
@@ -24,6 +24,11 @@ def duration(seconds: float) -> str:
             rest = whole % big_s // small_s
             return f"{whole // big_s} {big}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def whole_duration(seconds: float) -> str:
+    """As `duration`, in whole seconds and never less than one: for what changes while it is looked at."""
+    return duration(max(1.0, round(seconds))).replace(".0 s", " s")
 
 
 def moment(text: str | None, *, never: str = "never") -> str:

@@ -1,0 +1,88 @@
+"""Where the live view's snapshots come from: whom it asks for health and when, and the rates that it reckons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from msgspec.structs import replace
+
+from cli_stand_in import NODE, STATUS, row
+from roost.apps.tui.source import ASK_EVERY_S, ClusterSource, Rates
+from roost.client import ClusterStatus, Listing
+from roost.core.runtime import SystemRuntime
+from roost.settings.paths import Home
+
+ALONE = replace(STATUS, coordinator_running=False)
+
+
+class Clock(SystemRuntime):
+    """A runtime whose clock is turned by hand."""
+
+    at = 100.0
+
+    def now(self) -> float:
+        """The time that it was turned to."""
+        return self.at
+
+
+@dataclass
+class Overviewed:
+    """A cluster that gives overviews, and remembers whether it was to ask the nodes for health."""
+
+    clock: Clock
+    status: ClusterStatus = ALONE
+    asked: list[bool] = field(default_factory=list)
+
+    @property
+    def session(self) -> SimpleNamespace:
+        """Its clock and threads."""
+        return SimpleNamespace(runtime=self.clock)
+
+    async def overview(self, *, ask: bool) -> tuple[ClusterStatus, Listing]:
+        """As `AsyncCluster.overview`."""
+        self.asked.append(ask)
+        return self.status, Listing((row("a/b"),), True, ())
+
+
+def source(home: Path) -> tuple[ClusterSource, Overviewed]:
+    cluster = Overviewed(Clock())
+    return ClusterSource(cluster, Home(home)), cluster  # type: ignore[arg-type]
+
+
+async def test_without_a_coordinator_the_nodes_are_asked_each_minute(tmp_path: Path) -> None:
+    asking, cluster = source(tmp_path)
+    for at in (0.0, 2.0, ASK_EVERY_S - 1, ASK_EVERY_S, ASK_EVERY_S + 2):
+        cluster.clock.at = 100 + at
+        found = await asking.look()
+    assert cluster.asked == [True, False, False, True, False]
+    assert (found.operations, found.events, found.rates) == (None, (), {})
+
+
+async def test_they_are_asked_at_once_when_a_node_has_gone(tmp_path: Path) -> None:
+    asking, cluster = source(tmp_path)
+    await asking.look()
+    await asking.look()
+    cluster.status = replace(cluster.status, nodes=(replace(NODE, state="down"),))
+    await asking.look()
+    await asking.look()
+    await asking.look()
+    assert cluster.asked == [True, False, False, True, False]
+
+
+def rates(steps: Sequence[tuple[float, tuple[int, int] | None]], home: Path) -> list[Rates | None]:
+    asking, cluster = source(home)
+    found = []
+    for at, moved in steps:
+        cluster.clock.at = at
+        found.append(asking._rate("pi-1", moved))
+    return found
+
+
+def test_rates_are_of_the_time_between_two_looks(tmp_path: Path) -> None:
+    assert rates([(1, (100, 0)), (3, (300, 50))], tmp_path) == [None, Rates(100.0, 25.0)]
+
+
+def test_a_node_that_was_started_again_has_no_rate_at_first(tmp_path: Path) -> None:
+    assert rates([(1, (100, 100)), (2, (5, 5)), (3, (6, 5))], tmp_path) == [None, None, Rates(1.0, 0.0)]
+    assert rates([(1, (100, 100)), (2, None), (3, (200, 100))], tmp_path) == [None, None, None]
