@@ -246,3 +246,23 @@ def test_config_show_tells_origins(roost: RunCommand, tmp_path: Path) -> None:
     assert line.split() == ["redundancy", "3", f"{tmp_path / 'roost.yaml'}:1"]
     values = {value["key"]: value for value in roost("config", "show", "--json").result["settings"]}
     assert values["node.listen"] == {"key": "node.listen", "value": "0.0.0.0:7400", "origin": "default"}
+
+
+def test_status_of_much_is_one_screen_on_a_terminal(roost: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = tuple(
+        replace(NODE, name=f"pi-{n}", id=f"{n:032x}", scrub=f"{n} % of a pass", collection="waits for pi-9")
+        for n in range(12)
+    )
+    waits = tuple((f"run/step-{step}", "is still being written to by a program") for step in range(40))
+    problems = tuple(f"pi-{n} is down: not heard of for {n} min, and {'so on ' * 20}" for n in range(9))
+    found = replace(STATUS, nodes=nodes, problems=problems, watching=(WatchRow("/a", waits), WatchRow("/b", waits)))
+    whole = roost("status", cluster=StandInCluster(found=found)).out.splitlines()
+    assert len(whole) > 100, "where it is no terminal everything is told"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    one = roost("status", cluster=StandInCluster(found=found)).out.splitlines()
+    assert len(one) == 23, "and a row for the prompt"
+    assert max(map(len, one)) <= 80
+    assert sum("roost status --all" in line for line in one) == 1
+    assert roost("status", "--all", cluster=StandInCluster(found=found)).out.splitlines() == whole

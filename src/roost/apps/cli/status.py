@@ -1,12 +1,16 @@
 """`roost status`: the whole cluster at one look, the verdict first."""
 
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.nodes import fields as node_fields
 from roost.apps.cli.nodes import lines as node_lines
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.sections import Section, everything, one_screen
 from roost.apps.cli.words import counted, listed, printable, size
 from roost.core.checkpoint import Health
 from roost.core.cluster import NodeState
@@ -16,17 +20,26 @@ if TYPE_CHECKING:
     from roost.client import ClusterStatus, NodeRow
 
 ANSWERING = (NodeState.ALIVE, NodeState.DRAINING)
+MORE = "roost status --all"
 IDLE = ("idle", "has not looked yet")
 """How the collection of a node stands when there is nothing to tell of it."""
 
 
-def status(home: HomeOption = None, config: ConfigOption = None, json: JsonOption = False) -> int:
-    """How the cluster is, at one look."""
+def status(
+    every: Annotated[bool, typer.Option("--all", help="Everything, also what does not fit the terminal.")] = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """How the cluster is, at one look.
+
+    On a terminal it is one screen; what does not fit is counted. Elsewhere it is everything.
+    """
     frame = Frame.of(home, config, json)
-    return frame.run(_status(frame))
+    return frame.run(_status(frame, every=every))
 
 
-async def _status(frame: Frame) -> int:
+async def _status(frame: Frame, *, every: bool) -> int:
     from roost.client.alert_memory import with_untold_alerts
     from roost.client.backup_notes import missed_backups, with_missed_backups
 
@@ -38,13 +51,13 @@ async def _status(frame: Frame) -> int:
             raise Unreachable(f"{error.message}; {'; '.join(missed)}", hint=error.hint) from error
         raise
     told = verdict(found)
+    told_sections = list(sections(found, told))
+    lines = everything(told_sections) if every or not sys.stdout.isatty() else one_screen(told_sections, MORE)
     watching = [
         {"path": row.path, "pending": [{"name": name, "reason": reason} for name, reason in row.pending]}
         for row in found.watching
     ]
-    frame.output.result(
-        found, lines(found, told), verdict=told, watching=watching, nodes=[node_fields(row) for row in found.nodes]
-    )
+    frame.output.result(found, lines, verdict=told, watching=watching, nodes=[node_fields(row) for row in found.nodes])
     return 0
 
 
@@ -90,38 +103,32 @@ def _members(found: "ClusterStatus") -> "list[NodeRow]":
     return [row for row in found.nodes if row.state != NodeState.LEFT]
 
 
-def lines(found: "ClusterStatus", told: str) -> Iterator[str]:
+def sections(found: "ClusterStatus", told: str) -> Iterator[Section]:
     """The verdict, the problems, the counts, the nodes, and what the watcher waits for."""
-    yield told
-    yield from (f"  ! {printable(problem)}" for problem in found.problems)
-    yield ""
+    yield Section((told,))
+    yield Section((), tuple(f"  ! {printable(problem)}" for problem in found.problems))
     kinds = ", ".join(f"{count:,} {health}" for health, count in found.by_health.items() if count)
     coordinator = "running here" if found.coordinator_running else "not running here"
-    yield f"cluster      {printable(found.cluster)}, coordinator {coordinator}"
-    if found.page:
-        yield f"page         {found.page}"
-    yield f"checkpoints  {found.checkpoints:,}{f' ({kinds})' if kinds else ''}, {size(found.bytes)}"
+    counts = f"checkpoints  {found.checkpoints:,}{f' ({kinds})' if kinds else ''}, {size(found.bytes)}"
+    page = (f"page         {found.page}",) if found.page else ()
+    yield Section(("", f"cluster      {printable(found.cluster)}, coordinator {coordinator}", *page, counts))
     if found.nodes:
-        yield ""
-        yield from node_lines(found.nodes)
+        header, *rows = node_lines(sorted(found.nodes, key=lambda row: row.state in ANSWERING and not row.problem))
+        yield Section(("", header), tuple(rows))
     if found.others:
-        yield ""
-        yield f"also in the cluster, keeping nothing: {listed([row.name for row in found.others])}"
-    scrubbed = [row for row in found.nodes if row.scrub]
-    if scrubbed:
-        yield ""
-        yield "scrub"
-        yield from (f"  {printable(row.name)}: {printable(row.scrub)}{_damage(row)}" for row in scrubbed)
-    waiting_rows = [row for row in found.nodes if row.collection and not row.collection.startswith(IDLE)]
-    if waiting_rows:
-        yield ""
-        yield "collection"
-        yield from (f"  {printable(row.name)}: {printable(row.collection)}" for row in waiting_rows)
+        yield Section(("", f"also in the cluster, keeping nothing: {listed([row.name for row in found.others])}"))
+    yield from _upkeep("scrub", [(row.name, f"{row.scrub}{_damage(row)}") for row in found.nodes if row.scrub])
+    waiting = [row for row in found.nodes if row.collection and not row.collection.startswith(IDLE)]
+    yield from _upkeep("collection", [(row.name, row.collection) for row in waiting])
     for row in found.watching:
-        yield ""
-        waiting = f"{len(row.pending):,} waiting" if row.pending else "nothing waits"
-        yield f"watching {printable(row.path)}: {waiting}"
-        yield from (f"  {printable(name)}: {printable(reason)}" for name, reason in row.pending)
+        how = f"{len(row.pending):,} waiting" if row.pending else "nothing waits"
+        pending = tuple(f"  {printable(name)}: {printable(reason)}" for name, reason in row.pending)
+        yield Section(("", f"watching {printable(row.path)}: {how}"), pending)
+
+
+def _upkeep(title: str, rows: list[tuple[str, str]]) -> Iterator[Section]:
+    if rows:
+        yield Section(("", title), tuple(f"  {printable(name)}: {printable(text)}" for name, text in rows))
 
 
 def _damage(row: "NodeRow") -> str:

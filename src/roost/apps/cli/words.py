@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from roost.settings.units import readable_size as size
 
-__all__ = ["counted", "duration", "listed", "moment", "printable", "rate", "size", "table", "whole_duration"]
+__all__ = ["cells", "counted", "duration", "listed", "moment", "printable", "rate", "size", "table", "whole_duration"]
 
 
 def rate(bytes_per_second: float) -> str:
@@ -56,21 +56,21 @@ def listed(items: Sequence[str], *, most: int = 8) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
     """Aligned lines below `header`; the columns numbered in `right` are aligned to the right."""
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
+    written = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(cells(row[column]) for row in written) for column in range(len(header))]
     rights = frozenset(right)
     lines = []
-    for row in cells:
+    for row in written:
         parts = []
         for column, cell in enumerate(row):
-            pad = " " * (widths[column] - _width(cell))
+            pad = " " * (widths[column] - cells(cell))
             parts.append(pad + cell if column in rights else cell + pad)
         lines.append("  ".join(parts).rstrip())
     return lines
 
 
-def _width(text: str) -> int:
-    """Cells of a terminal that `text` takes."""
+def cells(text: str) -> int:
+    """How many cells of a terminal `text` takes."""
     if text.isascii():
         return len(text)
     return sum(
