@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,11 @@ import typer
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES
 from roost.apps.cli.bench_floor import cores, measured
 from roost.apps.cli.bench_process import measure
-from roost.apps.cli.bench_runs import Bench, Figure, rows, space_needed
+from roost.apps.cli.bench_runs import Bench, rows, space_needed
 from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_here import Figure, Measured
 from roost.apps.cli.words import size, table
 from roost.core.errors import NoSpace, UsageError
 from roost.settings.units import parse_size
@@ -58,15 +59,15 @@ def bench(
     frame = Frame.of(home, config, json)
     wanted = parse_size(bytes_wanted)
     if wanted < BYTES_MIN:
-        raise UsageError(f"--bytes must be at least {size(BYTES_MIN)}")
+        raise UsageError(f"--bytes must be at least {size(BYTES_MIN)}", hint="such as: --bytes 100MB")
     with frame.watched(), temporary_folder("roost-bench-") as folder:
         figures, probing = _measured(frame, folder, wanted, large=large, cluster=cluster)
-        told = {"figures": [asdict(figure) for figure in figures]}
+        told = Measured(tuple(figures), frame.seconds)
         lines = table(("FIGURE", "VALUE", "BOUND", "RATIO"), rows(figures), right=(1, 2, 3))
         if probing is not None:
-            told |= probing.result()
+            told = probing.told(told)
             lines += ["", *probing.lines()]
-        frame.output.result(told, lines, seconds=frame.seconds)
+        frame.output.result(told, lines)
     return 0
 
 

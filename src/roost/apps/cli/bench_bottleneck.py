@@ -1,12 +1,15 @@
 """What `roost bench --cluster` ends with: every node probed, and in words where the bottleneck is."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from roost.apps.cli.bench_floor import cores, measured
 from roost.apps.cli.frame import Frame
+from roost.apps.cli.results_here import Bottleneck, Measured, ProbedNode
 from roost.apps.cli.words import printable, table
 from roost.client.bottleneck import MB, Sender, Verdict, find
 from roost.client.floor.reckoning import sealing_bytes_per_s, sender_bytes_per_s
@@ -23,17 +26,16 @@ class Probing:
     probed: Probed
     verdict: Verdict
 
-    def result(self) -> dict[str, Any]:
-        """`bottleneck`, None when none stands out, and `nodes`; a node that failed has its `problem`."""
+    def told(self, measured: Measured) -> Measured:
+        """What was measured, with the bottleneck, None when none stands out, and the nodes."""
         found = self.verdict.bottleneck
-        nodes = []
-        for node in self.probed.nodes:
-            row: dict[str, Any] = {"name": node.name, "put_mb_per_s": _mb(node.put), "get_mb_per_s": _mb(node.get)}
-            nodes.append(row | ({"problem": node.problem} if node.problem else {}))
-        if found is None:
-            return {"bottleneck": None, "nodes": nodes}
-        rounded = {"mb_per_s": round(found.mb_per_s, 1), "without": round(found.without, 2)}
-        return {"bottleneck": asdict(found) | rounded, "nodes": nodes}
+        nodes = tuple(
+            ProbedNode(node.name, _mb(node.put), _mb(node.get), node.problem or UNSET) for node in self.probed.nodes
+        )
+        worst = None
+        if found is not None:
+            worst = Bottleneck(found.node, found.what, round(found.mb_per_s, 1), round(found.without, 2), found.text)
+        return replace(measured, bottleneck=worst, nodes=nodes)
 
     def lines(self) -> list[str]:
         """A table of the nodes, who failed, and the verdict."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -10,10 +10,11 @@ import typer
 
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_model
 from roost.apps.cli.bench_process import Run, cpu_seconds, measure, peak_rss_bytes, settle
-from roost.apps.cli.bench_runs import MB, Figure, Place, rows
+from roost.apps.cli.bench_runs import MB, Place, rows
 from roost.apps.cli.demo_cluster import DemoCluster, temporary_folder
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_here import Figure, Measured
 from roost.apps.cli.words import size, table
 from roost.core.errors import Failed, NoSpace, UsageError
 from roost.settings.units import parse_size
@@ -42,7 +43,7 @@ def repair(
     frame = Frame.of(home, config, json)
     wanted = parse_size(bytes_wanted)
     if wanted < BYTES_MIN:
-        raise UsageError(f"--bytes must be at least {size(BYTES_MIN)}")
+        raise UsageError(f"--bytes must be at least {size(BYTES_MIN)}", hint="such as: --bytes 100MB")
 
     def say(text: str) -> None:
         frame.output.progress("step", {"text": text})
@@ -57,11 +58,8 @@ def repair(
         with DemoCluster(folder, NODES) as cluster:
             run = RepairBench(cluster, folder, say)
             run.run(bytes_wanted=wanted)
-        frame.output.result(
-            {"figures": [asdict(figure) for figure in run.figures]},
-            table(("FIGURE", "VALUE"), [row[:2] for row in rows(run.figures)], right=(1,)),
-            seconds=frame.seconds,
-        )
+        lines = table(("FIGURE", "VALUE"), [row[:2] for row in rows(run.figures)], right=(1,))
+        frame.output.result(Measured(tuple(run.figures), frame.seconds), lines)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from roost.apps.cli.bench_checkpoint import WHOLE_BYTES, make_crumbs, make_model
 from roost.apps.cli.bench_process import PIECE_BYTES, Run, cpu_seconds, measure, peak_rss_bytes, settle
+from roost.apps.cli.results_here import Figure
 from roost.apps.cli.words import size
 from roost.client.floor.reckoning import Costs, Floor, floor_of_gather, floor_of_store
 
@@ -31,16 +32,6 @@ class Place(Protocol):
     def node_pids(self) -> Sequence[int]:
         """The nodes' processes that run on this machine."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure; `bound` is the most that it should be (None: it is for information)."""
-
-    figure: str
-    value: float
-    unit: str
-    bound: float | None = None
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_here import Configured, Value
 from roost.apps.cli.words import table
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ def show(
     """Print the settings in force."""
     frame = Frame.of(home, config, json)
     loaded = frame.loaded
-    values = [{"key": value.path, "value": value.text, "origin": value.origin} for value in loaded.effective]
+    values = tuple(Value(value.path, value.text, value.origin) for value in loaded.effective)
     file = str(loaded.file) if loaded.file is not None else None
-    frame.output.result({"file": file, "home": frame.home.root, "settings": values}, lines(loaded, origin=origin))
+    frame.output.result(Configured(file, str(frame.home.root), values), lines(loaded, origin=origin))
     frame.output.tell(f"home: {frame.home.root}", f"file: {file or 'none (only defaults)'}")
     return 0
 

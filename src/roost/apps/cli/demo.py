@@ -18,6 +18,7 @@ from roost.apps.cli.demo_resume import lose_and_resume
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.output import Output
+from roost.apps.cli.results_here import Demonstrated, Step
 from roost.apps.cli.words import counted, duration, listed, size, table
 from roost.core.errors import Damaged, Failed, NoSpace, RoostError
 
@@ -49,20 +50,10 @@ def demo(
             raise
         seconds = frame.seconds
         frame.output.result(
-            {"steps": [{"step": s.step, "seconds": s.seconds, "bytes": s.bytes, "what": s.what} for s in story.steps]},
-            summary(story, seconds), identical=True, seconds=seconds, folder=folder if keep else None,
-        )  # fmt: skip
+            Demonstrated(tuple(story.steps), identical=True, seconds=seconds, folder=str(folder) if keep else None),
+            summary(story, seconds),
+        )
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was done: how long it took, and the bytes that it was about (None: no bytes)."""
-
-    step: str
-    seconds: float
-    bytes: int | None
-    what: str
 
 
 @dataclass(slots=True)

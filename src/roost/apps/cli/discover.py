@@ -1,15 +1,17 @@
 """`roost discover`: the clusters and nodes in sight, by which way each was seen, and what keeps others out of sight."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_here import Discovered, SeenAddress, SeenCluster, SeenNode, Tried, Way
 from roost.apps.cli.words import printable, table
 
 if TYPE_CHECKING:
-    from roost.client import Surroundings
+    from roost.client import InSight, Surroundings
 
 ID_CHARACTERS = 8
 SECONDS_MAX = 60.0
@@ -43,71 +45,59 @@ async def _discover(frame: Frame, explain: bool, seconds: float) -> int:
     return 0
 
 
-def described(around: "Surroundings", mine: bytes | None, *, explain: bool) -> dict[str, Any]:
+def described(around: "Surroundings", mine: bytes | None, *, explain: bool) -> Discovered:
     """What was found, as scripts read it. `mine` is the hash of the cluster that this home belongs to."""
-    clusters = [
-        {
-            "name": nodes[0].advert.name,
-            "id": hash_.hex()[:ID_CHARACTERS],
-            "mine": hash_ == mine,
-            "nodes": [
-                {
-                    "id": node.advert.node,
-                    "label": node.advert.label,
-                    "admits": node.advert.admits,
-                    "addresses": [
-                        {"address": str(address), "ways": sorted(ways)} for address, ways in node.addresses.items()
-                    ],
-                }
-                for node in nodes
-            ],
-        }
+    clusters = tuple(
+        SeenCluster(nodes[0].advert.name, hash_.hex()[:ID_CHARACTERS], hash_ == mine, tuple(map(_seen, nodes)))
         for hash_, nodes in around.clusters().items()
-    ]
-    told: dict[str, Any] = {"clusters": clusters, "verdict": around.verdict()}
-    if explain:
-        told["ways"] = [
-            {
-                "way": str(state.way), "on": state.on, "problem": state.problem, "hint": state.hint,
-                "seen": sum(any(state.way in ways for ways in node.addresses.values()) for node in around.nodes),
-            }
-            for state in around.ways
-        ]  # fmt: skip
-        told["tried"] = [
-            {"address": str(tried.address), "way": str(tried.way), "node": tried.node, "problem": tried.problem}
-            for tried in around.tried
-        ]
-    return told
+    )
+    told = Discovered(clusters, around.verdict())
+    if not explain:
+        return told
+    ways = tuple(
+        Way(
+            str(state.way), state.on, state.problem, state.hint,
+            sum(any(state.way in ways for ways in node.addresses.values()) for node in around.nodes),
+        )
+        for state in around.ways
+    )  # fmt: skip
+    tried = tuple(Tried(str(each.address), str(each.way), each.node, each.problem) for each in around.tried)
+    return replace(told, ways=ways, tried=tried)
 
 
-def lines(told: dict[str, Any], *, explain: bool) -> list[str]:
+def _seen(node: "InSight") -> SeenNode:
+    addresses = tuple(
+        SeenAddress(str(address), tuple(sorted(map(str, ways)))) for address, ways in node.addresses.items()
+    )
+    return SeenNode(node.advert.node, node.advert.label, node.advert.admits, addresses)
+
+
+def lines(told: Discovered, *, explain: bool) -> list[str]:
     """The same for people."""
+    ways, every = told.ways or (), told.tried or ()
     rows = [
         (
-            f"{cluster['name']} ({cluster['id']}{', yours' if cluster['mine'] else ''})",
-            node["label"],
-            "admits" if node["admits"] else "",
-            "; ".join(f"{one['address']} by {' and '.join(one['ways'])}" for one in node["addresses"]),
+            f"{cluster.name} ({cluster.id}{', yours' if cluster.mine else ''})",
+            node.label,
+            "admits" if node.admits else "",
+            "; ".join(f"{one.address} by {' and '.join(one.ways)}" for one in node.addresses),
         )
-        for cluster in told["clusters"]
-        for node in cluster["nodes"]
+        for cluster in told.clusters
+        for node in cluster.nodes
     ]
     found = table(("cluster", "machine", "", "seen at"), rows) if rows else ["nobody is in sight"]
     if explain:
-        found += ["", *(_way_line(way) for way in told["ways"])]
-        found += [
-            f"{tried['way']:<10}  {tried['address']}: {printable(tried['problem']) or 'answers'}"
-            for tried in told["tried"]
-        ]
-    if told["verdict"]:
-        found += ["", printable(told["verdict"])]
+        found += ["", *(_way_line(way) for way in ways)]
+        found += [f"{tried.way:<10}  {tried.address}: {printable(tried.problem) or 'answers'}" for tried in every]
+    if told.verdict:
+        found += ["", printable(told.verdict)]
     elif not explain and not rows:
         found += ["", "see: roost discover --explain"]
     return found
 
 
-def _way_line(way: dict[str, Any]) -> str:
-    works = f"works, as far as it can be told; saw {way['seen']}"
-    state = printable(way["problem"]) or works if way["on"] else "off"
-    hint = f" ({way['hint']})" if way["hint"] else ""
-    return f"{way['way']:<10}  {state}{hint}"
+def _way_line(way: Way) -> str:
+    works = f"works, as far as it can be told; saw {way.seen}"
+    state = printable(way.problem) or works if way.on else "off"
+    hint = f" ({way.hint})" if way.hint else ""
+    return f"{way.way:<10}  {state}{hint}"

@@ -14,7 +14,7 @@ from roost.client.doctor.findings import Finding, Level, all_well
 from roost.settings.paths import Home
 
 if TYPE_CHECKING:
-    from roost.apps.cli.service_manager import Found, State
+    from roost.apps.cli import service_manager
 
 EXIT_TO_MEND = 3
 MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.WARNING: "WARNING", Level.PROBLEM: "PROBLEM"}
@@ -32,12 +32,14 @@ def doctor(home: HomeOption = None, config: ConfigOption = None, json: JsonOptio
 
 
 async def _doctor(frame: Frame) -> int:
+    from roost.apps.cli.results_here import Examined, Found
     from roost.client.doctor.examination import examine
 
     more = {"service": partial(look_at_service, frame.home)}
     findings = await examine(frame.home, frame.settings, more=more)
     well = all_well(findings)
-    frame.output.result({"findings": findings, "well": well}, lines(findings))
+    told = tuple(Found(each.check, str(each.level), each.text, each.mend) for each in findings)
+    frame.output.result(Examined(told, well), lines(findings))
     return 0 if well else EXIT_TO_MEND
 
 
@@ -71,7 +73,7 @@ def wants_service(home: Home) -> bool:
 
 
 def judge_service(
-    service: "tuple[Found, State] | None", *, serves: bool, lingers: bool, user: str
+    service: "tuple[service_manager.Found, service_manager.State] | None", *, serves: bool, lingers: bool, user: str
 ) -> Iterator[Finding]:  # fmt: skip
     """Whether this home is served from every boot on. `serves`: it should be; `lingers`: services of `user`
     run when nobody is logged in."""

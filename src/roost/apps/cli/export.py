@@ -6,6 +6,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results import Exported, ExportedRow
 from roost.apps.cli.transferring import cluster_of, fsspec_required
 from roost.apps.cli.words import counted, duration, printable, size
 
@@ -32,13 +33,12 @@ def export(
         done = write_out(cluster, reference, dest, told=lambda name: frame.output.progress("exported", {"name": name}))
     seconds = frame.seconds
     total = sum(each.bytes for each in done)
-    rows = [{"name": each.name, "version": each.version, "bytes": each.bytes} for each in done]
+    rows = tuple(ExportedRow(each.name, each.version, each.bytes) for each in done)
     frame.output.result(
-        {"exported": rows, "to": dest, "bytes": total},
+        Exported(rows, dest, total, seconds),
         [
             *(f"{printable(each.name)} version {each.version}" for each in done),
             f"{counted(len(done), 'checkpoint')}, {size(total)}, verified, in {duration(seconds)}: {printable(dest)}",
         ],
-        seconds=seconds,
     )
     return 0

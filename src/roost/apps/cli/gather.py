@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
@@ -45,7 +46,7 @@ async def _gather(frame: Frame, reference: str, to: Path | None, *, only: str | 
     async with frame.cluster() as cluster, shown(progress, frame.output):
         result = await cluster.gather(reference, to=to, only=only, force=force, progress=progress)
     seconds = frame.seconds
-    frame.output.result(result, arrival(result, seconds), seconds=seconds)
+    frame.output.result(replace(result, seconds=seconds), arrival(result, seconds))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     if not result.complete:

@@ -6,6 +6,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results import Imported, ImportedRow
 from roost.apps.cli.store import EXIT_DEGRADED
 from roost.apps.cli.transferring import cluster_of, fsspec_required
 from roost.apps.cli.words import counted, duration, printable, size
@@ -39,16 +40,12 @@ def import_(
         )
     seconds = frame.seconds
     total = sum(each.bytes for each in stored)
-    rows = [
-        {
-            "name": each.name, "version": each.version, "bytes": each.bytes, "copies": each.copies,
-            "unchanged": each.unchanged, "degraded": each.degraded,
-        }
-        for each in stored
-    ]  # fmt: skip
+    rows = tuple(
+        ImportedRow(each.name, each.version, each.bytes, each.copies, each.unchanged, each.degraded) for each in stored
+    )
     degraded = any(each.degraded for each in stored)
     frame.output.result(
-        {"imported": rows, "bytes": total, "degraded": degraded},
+        Imported(rows, total, degraded, seconds),
         [
             *(
                 f"{printable(each.name)}: {'unchanged since' if each.unchanged else 'stored as'} version {each.version}"
@@ -56,7 +53,6 @@ def import_(
             ),
             f"{counted(len(stored), 'checkpoint')}, {size(total)}, verified, in {duration(seconds)}",
         ],
-        seconds=seconds,
     )
     if degraded:
         frame.output.warn("DEGRADED: fewer copies than asked could be made. Import again when more machines are up.")

@@ -79,11 +79,12 @@ async def _join(
 ) -> int:
     # structlog loads rich when it finds it; a node never draws, and may run in little memory.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from roost.apps.cli.results import Paired, Stopped
     from roost.node import Invitation, run_node
 
     frame.log_to(LOG_NAME)
     say = teller(frame.output)
     invitation = Invitation(word, at, cluster) if word else None
     await run_node(frame.home, frame.settings, invitation=invitation, name=name, client_only=client, say=say)
-    frame.output.result({"paired": True} if client else {"stopped": True})
+    frame.output.result(Paired() if client else Stopped())
     return 0

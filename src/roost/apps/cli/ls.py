@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
@@ -55,7 +56,8 @@ async def _ls(frame: Frame, prefix: str, selection: Selection, *, newest: bool, 
     async with frame.cluster() as cluster:
         listing = await cluster.list(prefix, newest=newest, health=health, removed=removed)
     rows = selection.of(listing.checkpoints)
-    frame.output.result(listing, removed_lines(rows, health=health) if removed else lines(rows), checkpoints=rows)
+    people = removed_lines(rows, health=health) if removed else lines(rows)
+    frame.output.result(replace(listing, checkpoints=tuple(rows)), people)
     if not rows:
         fits = " that fits" if listing.checkpoints or prefix else ""
         frame.output.tell(f"nothing{fits} was removed" if removed else f"nothing is stored{fits or ' yet'}")

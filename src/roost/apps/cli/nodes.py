@@ -8,7 +8,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
-from roost.apps.cli.repair import EXIT_SHORT, plan_lines, row_fields
+from roost.apps.cli.repair import EXIT_SHORT, plan_lines
 from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, listed, printable, size, table
 from roost.core.errors import NoSpace, UsageError
@@ -16,9 +16,9 @@ from roost.core.errors import NoSpace, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from roost.apps.cli.results import Drained, Node
     from roost.client import DrainResult, ForgetResult, NodeRow
 
-_HERE = ("home", "pid")
 _NODE = typer.Argument(metavar="NODE", help="The node's name, its id, or the start of its id.")
 
 
@@ -35,23 +35,28 @@ def nodes(
 
 
 async def _nodes(frame: Frame) -> int:
+    from roost.apps.cli.results import Nodes
+
     async with frame.cluster() as cluster:
         rows = await cluster.nodes()
-    frame.output.result({"nodes": [fields(row) for row in rows]}, lines(rows))
+    frame.output.result(Nodes(tuple(told(row) for row in rows)), lines(rows))
     if not rows:
         frame.output.tell("no nodes yet: let machines join with: roost token create")
     return 0
 
 
-def fields(row: "NodeRow") -> dict[str, object]:
+def told(row: "NodeRow") -> "Node":
     """A node for scripts; home and pid only of one on this machine."""
-    every = {
-        "id": row.id, "name": row.name, "address": row.address, "state": row.state, "home": row.home, "pid": row.pid,
-        "bytes_used": row.bytes_used, "bytes_free": row.bytes_free, "problem": row.problem,
-        "damaged_total": row.damaged_total, "quarantined": row.quarantined, "scrub": row.scrub,
-        "collection": row.collection,
-    }  # fmt: skip
-    return {key: value for key, value in every.items() if key not in _HERE or value is not None}
+    from msgspec import UNSET
+
+    from roost.apps.cli.results import Node
+
+    return Node(
+        id=row.id, name=row.name, address=row.address, state=row.state, bytes_used=row.bytes_used,
+        bytes_free=row.bytes_free, problem=row.problem, damaged_total=row.damaged_total, quarantined=row.quarantined,
+        scrub=row.scrub, collection=row.collection, home=UNSET if row.home is None else row.home,
+        pid=UNSET if row.pid is None else row.pid,
+    )  # fmt: skip
 
 
 def lines(rows: "Sequence[NodeRow]") -> list[str]:
@@ -100,7 +105,7 @@ async def _drain(frame: Frame, node: str, *, cancel: bool, dry_run: bool) -> int
         if not (cancel or dry_run):
             frame.output.tell(f"the coordinator goes on; to stop that: roost nodes drain {printable(node)} --cancel")
         raise
-    frame.output.result(drain_fields(result), drain_lines(result))
+    frame.output.result(drain_told(result), drain_lines(result))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     return exit_code(result)
@@ -113,13 +118,15 @@ def exit_code(result: "DrainResult") -> int:
     return EXIT_SHORT if result.reason else 0
 
 
-def drain_fields(result: "DrainResult") -> dict[str, object]:
+def drain_told(result: "DrainResult") -> "Drained":
     """The result for scripts."""
-    return {
-        "id": result.id, "name": result.name, "state": result.state, "copies": result.copies, "bytes": result.bytes,
-        "objects_left": result.objects_left, "bytes_left": result.bytes_left, "reason": result.reason,
-        "dry_run": result.dry_run, "plan": [row_fields(row) for row in result.plan], "notes": result.notes,
-    }  # fmt: skip
+    from roost.apps.cli.results import Drained
+
+    return Drained(
+        id=result.id, name=result.name, state=result.state, copies=result.copies, bytes=result.bytes,
+        objects_left=result.objects_left, bytes_left=result.bytes_left, reason=result.reason, dry_run=result.dry_run,
+        plan=result.plan, notes=result.notes,
+    )  # fmt: skip
 
 
 def drain_lines(result: "DrainResult") -> Iterator[str]:
@@ -162,12 +169,13 @@ def forget(
 
 
 async def _forget(frame: Frame, node: str, *, force: bool) -> int:
+    from roost.apps.cli.results import Forgotten
+
     async with frame.cluster() as cluster:
         result = await cluster.forget(node, force=force)
     endangered = [f"{name}@{version}" for name, version in result.endangered]
-    frame.output.result(
-        {"id": result.id, "name": result.name, "checkpoints": endangered, "nodes": result.nodes}, forget_lines(result)
-    )
+    told = Forgotten(result.id, result.name, tuple(endangered), result.nodes)
+    frame.output.result(told, forget_lines(result))
     if endangered:
         frame.output.warn(f"fewer copies than asked are left of {listed(endangered)}. See: roost repair --dry-run")
     return 0

@@ -4,16 +4,18 @@ With JSON, standard output holds any number of ``{"type": "progress", ...}`` lin
 ``{"type": "result", ...}`` or ``{"type": "error", ...}``, each flushed as it is written.
 """
 
-import dataclasses
 import json as json_module
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roost.apps.cli.failure import Failure
 from roost.apps.cli.words import printable
+
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 
 class ReaderGone(Exception):
@@ -26,10 +28,12 @@ class Output:
 
     json: bool
 
-    def result(self, value: object, people: Iterable[str] = (), **more: object) -> None:
-        """The command's one result: `value` (a struct or a mapping) and `more` for scripts, lines for people."""
+    def result(self, value: "Struct", people: Iterable[str] = ()) -> None:
+        """The command's one result: `value` for scripts, whose type `roost.apps.cli.schema` knows, lines for people."""
         if self.json:
-            self._line({"type": "result", **_fields(value), **more})
+            from msgspec import to_builtins
+
+            self._line({"type": "result", **to_builtins(value)})
         else:
             self.say(*people)
 
@@ -74,23 +78,8 @@ class Output:
             raise ReaderGone from error
 
 
-def _fields(value: object) -> dict[str, object]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return {name: getattr(value, name) for name in _names(value)}
-
-
-def _names(value: object) -> Sequence[str]:
-    """The names of a struct's or a dataclass's fields; none of anything else."""
-    if dataclasses.is_dataclass(value):
-        return [field.name for field in dataclasses.fields(value)]
-    return getattr(value, "__struct_fields__", ())
-
-
 def plain(value: Any) -> object:
-    """What JSON has for a value that it does not know: a mapping for a struct, hexadecimal digits for bytes."""
-    if not isinstance(value, type) and _names(value):
-        return _fields(value)
+    """What JSON has for a value in an event that it does not know: hexadecimal digits for bytes, words for others."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Path):

@@ -54,18 +54,21 @@ def recover(
 
 
 async def _recover(frame: Frame, code: str, at: str | None) -> int:
+    from roost.apps.cli import results
     from roost.node import recover
 
     done = await recover(frame.home, frame.settings, code=code, at=at)
-    frame.output.result(done, lines(frame, done))
+    told = results.Recovered(done.cluster, done.node, done.new, done.keeps, done.nodes, done.checkpoints)
+    frame.output.result(told, lines(frame, done))
     return 0
 
 
 async def _new_code(frame: Frame) -> int:
+    from roost.apps.cli.results import NewCode
     from roost.node import new_code
 
     code, nodes = await new_code(frame.home, frame.settings)
-    frame.output.result({"recovery_code": code, "nodes": nodes}, code_lines(code))
+    frame.output.result(NewCode(code, nodes), code_lines(code))
     if not nodes:
         frame.output.warn("no node answers: the code opens nothing elsewhere until roost start has met one")
     return 0

@@ -11,6 +11,7 @@ from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, printable, size, table
 
 if TYPE_CHECKING:
+    from roost.apps.cli.results import Repaired
     from roost.client import RepairResult, RepairRow
 
 EXIT_SHORT = 3
@@ -38,31 +39,21 @@ async def _repair(frame: Frame, *, dry_run: bool) -> int:
     progress = Progress()
     async with frame.cluster() as cluster, shown(progress, frame.output):
         result = await cluster.repair(dry_run=dry_run, progress=progress)
-    frame.output.result(fields(result), lines(result), healthy=not result.short)
+    frame.output.result(told(result), lines(result))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     return EXIT_SHORT if result.short else 0
 
 
-def fields(result: "RepairResult") -> dict[str, object]:
+def told(result: "RepairResult") -> "Repaired":
     """The result for scripts."""
-    return {
-        "copies": result.copies,
-        "bytes": result.bytes,
-        "short": result.short,
-        "dry_run": result.dry_run,
-        "plan": [row_fields(row) for row in result.plan],
-        "stuck": [{"id": chunk, "reason": reason} for chunk, reason in result.stuck],
-        "notes": result.notes,
-    }
+    from roost.apps.cli.results import Repaired, Stuck
 
-
-def row_fields(row: "RepairRow") -> dict[str, object]:
-    """One copy of a plan for scripts."""
-    return {
-        "id": row.id, "bytes": row.bytes, "source": row.source, "target": row.target, "work": row.work,
-        "reason": row.reason,
-    }  # fmt: skip
+    return Repaired(
+        copies=result.copies, bytes=result.bytes, short=result.short, dry_run=result.dry_run, plan=result.plan,
+        stuck=tuple(Stuck(chunk, reason) for chunk, reason in result.stuck), notes=result.notes,
+        healthy=not result.short,
+    )  # fmt: skip
 
 
 def plan_lines(plan: "Sequence[RepairRow]") -> list[str]:

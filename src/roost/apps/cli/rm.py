@@ -10,6 +10,7 @@ from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.words import counted, duration, listed, printable, size
 
 if TYPE_CHECKING:
+    from roost.apps.cli.results import Removed
     from roost.client import RemoveResult
 
 
@@ -37,16 +38,24 @@ def rm(
 async def _rm(frame: Frame, reference: str, *, now: bool, dry_run: bool) -> int:
     async with frame.cluster() as cluster:
         result = await cluster.remove(reference, now=now, dry_run=dry_run)
-    fields: dict[str, object] = {
-        "removed": [{"name": name, "version": version} for name, version in result.removed],
-        "freed": {"objects": sum(row.objects for row in result.freed), "bytes": sum(row.bytes for row in result.freed)},
-        "waiting": [{"node": row.name, "reason": text} for row in result.freed for text in row.waiting],
-        "problems": [{"node": row.name, "reason": row.problem} for row in result.freed if row.problem],
-    }
-    frame.output.result(result, lines(result), **fields)
+    frame.output.result(told(result), lines(result))
     if not result.everywhere and not result.dry_run:
         frame.output.tell(f"told to {listed(sorted(result.nodes))}; the other nodes learn of it when they are back")
     return 0
+
+
+def told(result: "RemoveResult") -> "Removed":
+    """The result for scripts."""
+    from roost.apps.cli.results import Freed, NodeReason, Reference, Removed
+
+    return Removed(
+        removed=tuple(Reference(name, version) for name, version in result.removed),
+        nodes=result.nodes, everywhere=result.everywhere, dry_run=result.dry_run, keep_s=result.keep_s,
+        chunks=result.chunks, chunk_bytes=result.chunk_bytes,
+        freed=Freed(sum(row.objects for row in result.freed), sum(row.bytes for row in result.freed)),
+        waiting=tuple(NodeReason(row.name, text) for row in result.freed for text in row.waiting),
+        problems=tuple(NodeReason(row.name, row.problem) for row in result.freed if row.problem),
+    )  # fmt: skip
 
 
 def lines(result: "RemoveResult") -> Iterator[str]:

@@ -12,6 +12,7 @@ from roost.apps.cli.words import counted, printable, size, table
 from roost.core.errors import Damaged
 
 if TYPE_CHECKING:
+    from roost.apps.cli.results import Scrubbed
     from roost.client import ScrubResult
 
 EXIT_SHORT = 3
@@ -42,7 +43,7 @@ async def _scrub(frame: Frame, node: str | None) -> int:
     progress = Progress()
     async with frame.cluster() as cluster, shown(progress, frame.output):
         result = await cluster.scrub(node, progress=progress)
-    frame.output.result(fields(result), lines(result), seconds=frame.seconds)
+    frame.output.result(told(result, frame.seconds), lines(result))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     return exit_code(result)
@@ -55,22 +56,17 @@ def exit_code(result: "ScrubResult") -> int:
     return EXIT_SHORT if result.short or any(row.problem for row in result.nodes) else 0
 
 
-def fields(result: "ScrubResult") -> dict[str, object]:
+def told(result: "ScrubResult", seconds: float) -> "Scrubbed":
     """The result for scripts."""
-    return {
-        "nodes": [
-            {
-                "id": row.id, "name": row.name, "objects": row.objects, "bytes": row.bytes, "damaged": row.damaged,
-                "problem": row.problem,
-            }
-            for row in result.nodes
-        ],
-        "damaged": sum(len(row.damaged) for row in result.nodes),
-        "copies": result.copies,
-        "short": result.short,
-        "lost": [{"name": name, "version": version} for name, version in result.lost],
-        "notes": result.notes,
-    }  # fmt: skip
+    from roost.apps.cli.results import Reference, Scrubbed, ScrubbedNode
+
+    nodes = tuple(
+        ScrubbedNode(row.id, row.name, row.objects, row.bytes, row.damaged, row.problem) for row in result.nodes
+    )
+    return Scrubbed(
+        nodes=nodes, damaged=sum(len(row.damaged) for row in nodes), copies=result.copies, short=result.short,
+        lost=tuple(Reference(name, version) for name, version in result.lost), notes=result.notes, seconds=seconds,
+    )  # fmt: skip
 
 
 def lines(result: "ScrubResult") -> Iterator[str]:

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +12,15 @@ from roost.apps.cli.frame import Frame
 from roost.apps.cli.join import paired
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.output import Output
+from roost.apps.cli.results import (
+    ServiceInstalled,
+    ServiceLogs,
+    ServicePlan,
+    ServiceRemoved,
+    ServiceRow,
+    Services,
+    ServicesRemoved,
+)
 from roost.apps.cli.service_manager import Found, ServiceManager, State, all_found, managers, output_of, state_of
 from roost.apps.cli.service_plan import (
     Person,
@@ -59,7 +69,7 @@ def install(
         manager = managers()[0]
         if dry_run:
             text = manager.text(service)
-            told = {**_service_fields(service, manager), "text": text, "dry_run": True}
+            told = ServicePlan(**_service_fields(service, manager), text=text)
             frame.output.result(told, [f"{manager.file(service.role)} would be:", "", *text.splitlines()])
             return 0
         manager.check()
@@ -73,8 +83,10 @@ def _install(frame: Frame, manager: ServiceManager, service: Service, token: str
     joined = token is None or _until_paired(frame.home, person)
     state = manager.state(service.role)
     hint = _linger_hint(manager, person)
-    told = {**_service_fields(service, manager), **_state_fields(state), "changed": changed, "paired": joined}
-    frame.output.result({**told, "hint": hint}, _installed_lines(frame.home, service, manager, changed, state))
+    told = ServiceInstalled(
+        **_service_fields(service, manager), **_state_fields(state), changed=changed, paired=joined, hint=hint
+    )
+    frame.output.result(told, _installed_lines(frame.home, service, manager, changed, state))
     if not joined:
         frame.output.warn(
             f"it is not paired yet; the token waits in {token_file(frame.home)}. What it says: "
@@ -98,7 +110,7 @@ def uninstall(
         if found.home is not None:
             forget_token(Home(found.home))
         removed.append(found)
-    told = {"uninstalled": [{"role": found.role, "unit": found.unit, "home": found.home} for found in removed]}
+    told = ServicesRemoved(tuple(ServiceRemoved(found.role, found.unit, _text(found.home)) for found in removed))
     lines = [f"removed {found.unit}; {found.home} stays as it is" for found in removed]
     output.result(told, [printable(line) for line in lines] or ["no service is installed"])
     return 0
@@ -114,12 +126,12 @@ def status(
     output = Output(json=json)
     every = [(found, state_of(manager, found)) for manager, found in _choose(role, home)]
     well = bool(every) and all(state.enabled and state.running for _, state in every)
-    told = {
-        "installed": bool(every),
-        "enabled": bool(every) and all(state.enabled for _, state in every),
-        "running": bool(every) and all(state.running for _, state in every),
-        "services": [{**_found_fields(found), **_state_fields(state)} for found, state in every],
-    }
+    told = Services(
+        installed=bool(every),
+        enabled=bool(every) and all(state.enabled for _, state in every),
+        running=bool(every) and all(state.running for _, state in every),
+        services=tuple(ServiceRow(**_found_fields(found), **_state_fields(state)) for found, state in every),
+    )
     lines = [line for found, state in every for line in _status_lines(found, state)]
     output.result(told, lines or ["no service is installed: roost service install"])
     return 0 if well else EXIT_NOT_RUNNING
@@ -151,7 +163,7 @@ def logs(
     except KeyboardInterrupt:
         if not follow:
             raise
-    output.result({"unit": found.unit, "lines": count})
+    output.result(ServiceLogs(found.unit, count))
     if not count and found.home is not None:
         output.tell(f"nothing is said there; its own log is in {printable(str(Home(found.home).logs))}")
     return 0
@@ -220,21 +232,27 @@ def _status_lines(found: Found, state: State) -> Iterator[str]:
         yield "  why      roost service logs"
 
 
-def _service_fields(service: Service, manager: ServiceManager) -> dict[str, object]:
+def _text(path: Path | None) -> str | None:
+    return str(path) if path is not None else None
+
+
+def _service_fields(service: Service, manager: ServiceManager) -> dict[str, Any]:
     return {
-        "role": service.role, "manager": manager.name, "file": manager.file(service.role), "home": service.home,
-        "config": service.config, "user": service.user,
+        "role": service.role, "manager": manager.name, "file": str(manager.file(service.role)),
+        "home": str(service.home),
+        "config": _text(service.config), "user": service.user,
     }  # fmt: skip
 
 
-def _found_fields(found: Found) -> dict[str, object]:
+def _found_fields(found: Found) -> dict[str, Any]:
     return {
-        "role": found.role, "manager": found.manager, "unit": found.unit, "file": found.file, "home": found.home,
-        "config": found.config, "user": found.user,
+        "role": found.role, "manager": found.manager, "unit": found.unit, "file": str(found.file),
+        "home": _text(found.home),
+        "config": _text(found.config), "user": found.user,
     }  # fmt: skip
 
 
-def _state_fields(state: State) -> dict[str, object]:
+def _state_fields(state: State) -> dict[str, Any]:
     return {
         "enabled": state.enabled, "running": state.running, "pid": state.pid, "since": state.since,
         "detail": state.detail,

@@ -43,6 +43,7 @@ def start(
 
 async def _start(frame: Frame, ready_at: int | None, local: int | None) -> int:
     from roost.apps.api.serve import serving
+    from roost.apps.cli.results import Stopped
     from roost.node import run_coordinator
 
     frame.log_to(LOG_NAME)
@@ -53,7 +54,7 @@ async def _start(frame: Frame, ready_at: int | None, local: int | None) -> int:
         frame.home, frame.settings, ready_at=ready_at, local=local, invite=invite, say=say,
         beside=serving(frame.home, frame.settings),
     )  # fmt: skip
-    frame.output.result({"stopped": True})
+    frame.output.result(Stopped())
     return 0
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roost.apps.cli.frame import Frame
-from roost.apps.cli.nodes import fields as node_fields
 from roost.apps.cli.nodes import lines as node_lines
+from roost.apps.cli.nodes import told as node_told
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.sections import Section, everything, one_screen
 from roost.apps.cli.words import counted, listed, printable, size
@@ -17,6 +17,7 @@ from roost.core.cluster import NodeState
 from roost.core.errors import Unreachable
 
 if TYPE_CHECKING:
+    from roost.apps.cli.results import Status
     from roost.client import ClusterStatus, NodeRow
 
 ANSWERING = (NodeState.ALIVE, NodeState.DRAINING)
@@ -50,15 +51,25 @@ async def _status(frame: Frame, *, every: bool) -> int:
         if missed := missed_backups(frame.home):
             raise Unreachable(f"{error.message}; {'; '.join(missed)}", hint=error.hint) from error
         raise
-    told = verdict(found)
-    told_sections = list(sections(found, told))
-    lines = everything(told_sections) if every or not sys.stdout.isatty() else one_screen(told_sections, MORE)
-    watching = [
-        {"path": row.path, "pending": [{"name": name, "reason": reason} for name, reason in row.pending]}
-        for row in found.watching
-    ]
-    frame.output.result(found, lines, verdict=told, watching=watching, nodes=[node_fields(row) for row in found.nodes])
+    every_section = list(sections(found))
+    lines = everything(every_section) if every or not sys.stdout.isatty() else one_screen(every_section, MORE)
+    frame.output.result(told(found), lines)
     return 0
+
+
+def told(found: "ClusterStatus") -> "Status":
+    """The status for scripts."""
+    from roost.apps.cli.results import Pending, Status, Watched
+
+    watching = tuple(
+        Watched(row.path, tuple(Pending(name, reason) for name, reason in row.pending)) for row in found.watching
+    )
+    return Status(
+        cluster=found.cluster, verdict=verdict(found), nodes=tuple(node_told(row) for row in found.nodes),
+        checkpoints=found.checkpoints, by_health=found.by_health, bytes=found.bytes,
+        single_machine=found.single_machine, coordinator_running=found.coordinator_running, problems=found.problems,
+        watching=watching, page=found.page, others=found.others,
+    )  # fmt: skip
 
 
 def verdict(found: "ClusterStatus") -> str:
@@ -103,9 +114,9 @@ def _members(found: "ClusterStatus") -> "list[NodeRow]":
     return [row for row in found.nodes if row.state != NodeState.LEFT]
 
 
-def sections(found: "ClusterStatus", told: str) -> Iterator[Section]:
+def sections(found: "ClusterStatus") -> Iterator[Section]:
     """The verdict, the problems, the counts, the nodes, and what the watcher waits for."""
-    yield Section((told,))
+    yield Section((verdict(found),))
     yield Section((), tuple(f"  ! {printable(problem)}" for problem in found.problems))
     kinds = ", ".join(f"{count:,} {health}" for health, count in found.by_health.items() if count)
     coordinator = "running here" if found.coordinator_running else "not running here"

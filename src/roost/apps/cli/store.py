@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
@@ -55,7 +56,7 @@ async def _store(frame: Frame, path: Path, name: str | None, *, follow: bool, re
     async with frame.cluster() as cluster, shown(progress, frame.output):
         result = await cluster.store(path, name=name, follow=follow, redundancy=redundancy, progress=progress)
     seconds = frame.seconds
-    frame.output.result(result, receipt(result, seconds), seconds=seconds)
+    frame.output.result(replace(result, seconds=seconds), receipt(result, seconds))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     if result.degraded:

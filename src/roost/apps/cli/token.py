@@ -31,10 +31,11 @@ def create(
 
 
 async def _create(frame: Frame, ttl_s: int, uses: int | None) -> int:
+    from roost.apps.cli.results import TokenCreated
     from roost.node import create_token
 
     token, expires_at = await create_token(frame.home, frame.settings, ttl_s=ttl_s, uses=uses)
-    frame.output.result({"token": token, "expires_at": expires_at, "uses": uses}, [token])
+    frame.output.result(TokenCreated(token, expires_at, uses), [token])
     if sys.stdout.isatty():
         often = "any number of machines" if uses is None else counted(uses, "machine")
         frame.output.tell(
@@ -47,8 +48,9 @@ def revoke(home: HomeOption = None, config: ConfigOption = None, json: JsonOptio
     """End all tokens. Machines that have joined stay."""
     frame = Frame.of(home, config, json)
     with frame.watched():
+        from roost.apps.cli.results import TokensRevoked
         from roost.node import revoke_tokens
 
         count = revoke_tokens(frame.home)
-    frame.output.result({"revoked": count}, [f"ended {counted(count, 'token')}"])
+    frame.output.result(TokensRevoked(count), [f"ended {counted(count, 'token')}"])
     return 0

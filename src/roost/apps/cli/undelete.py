@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
@@ -39,7 +40,7 @@ async def _undelete(frame: Frame, reference: str, *, dry_run: bool) -> int:
     progress = Progress()
     async with frame.cluster() as cluster, shown(progress, frame.output):
         result = await cluster.undelete(reference, dry_run=dry_run, progress=progress)
-    frame.output.result(result, lines(result), seconds=frame.seconds)
+    frame.output.result(replace(result, seconds=frame.seconds), lines(result))
     for note in result.notes:
         frame.output.tell(f"note: {printable(note)}")
     if not result.degraded or dry_run:

@@ -13,6 +13,7 @@ from roost.core.checkpoint import Health
 from roost.core.errors import Damaged
 
 if TYPE_CHECKING:
+    from roost.apps.cli.results import Verified
     from roost.client import Verdict
 
 EXIT_SHORT = 3
@@ -45,7 +46,7 @@ async def _verify(frame: Frame, names: Sequence[str], *, deep: bool) -> int:
     async with frame.cluster() as cluster, shown(progress, frame.output):
         verdicts = list(await cluster.verify(names, deep=deep, progress=progress))
     code = exit_code(verdicts)
-    frame.output.result({"checkpoints": [fields(verdict) for verdict in verdicts]}, lines(verdicts), healthy=code == 0)
+    frame.output.result(told(verdicts), lines(verdicts))
     for verdict in verdicts:
         for note in verdict.notes:
             frame.output.tell(f"note: {printable(verdict.name)}: {printable(note)}")
@@ -63,18 +64,19 @@ def exit_code(verdicts: "Iterable[Verdict]") -> int:
     return worst
 
 
-def fields(verdict: "Verdict") -> dict[str, object]:
-    """A verdict for scripts."""
-    return {
-        "name": verdict.name,
-        "version": verdict.version,
-        "health": verdict.health,
-        "copies": verdict.copies,
-        "deep": verdict.deep,
-        "damaged": [{"chunk": chunk, "node": node} for chunk, node in verdict.damaged],
-        "verified_at": verdict.verified_at,
-        "notes": verdict.notes,
-    }
+def told(verdicts: "Sequence[Verdict]") -> "Verified":
+    """The verdicts for scripts."""
+    from roost.apps.cli.results import DamagedCopy, Verified, VerifiedRow
+
+    rows = tuple(
+        VerifiedRow(
+            name=v.name, version=v.version, health=v.health, copies=v.copies, deep=v.deep,
+            damaged=tuple(DamagedCopy(chunk, node) for chunk, node in v.damaged), verified_at=v.verified_at,
+            notes=v.notes,
+        )
+        for v in verdicts
+    )  # fmt: skip
+    return Verified(rows, exit_code(verdicts) == 0)
 
 
 def lines(verdicts: "Sequence[Verdict]") -> Iterator[str]:

@@ -40,9 +40,10 @@ def watch(
 
 
 async def _watch(frame: Frame, folders: list[WatchFolder]) -> int:
+    from roost.apps.cli.results import Stopped
     from roost.node import watch_alone
 
     frame.log_to(LOG_NAME)
     await watch_alone(frame.home, frame.settings, folders, teller(frame.output))
-    frame.output.result({"stopped": True})
+    frame.output.result(Stopped())
     return 0
