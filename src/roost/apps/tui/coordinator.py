@@ -1,10 +1,9 @@
-"""What the coordinator of this home tells beside what its nodes do: operations wherever they run, events as they come,
-and what each node moves. Asked over its own HTTP, on this machine."""
+"""What the coordinator of this home tells beside what the nodes do: operations wherever they run, and events as they
+come. Asked over its own HTTP, on this machine."""
 
 import collections
 import contextlib
 import http.client
-import re
 import socket
 import threading
 from collections.abc import Sequence
@@ -13,30 +12,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from roost.node.operations import OperationRow
+
 LIMIT_S = 3.0
 FOLLOW_LIMIT_S = 60.0
 """Longer than the coordinator is silent: it says every 15 s that there is nothing new."""
 AGAIN_S = 2.0
 EVENTS_MAX = 200
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
-_MOVED = re.compile(r'^roost_transfer_bytes_total\{.*direction="(in|out)".*\} (\S+)$', re.MULTILINE)
-
-
-class Operation(msgspec.Struct, frozen=True):
-    """A store, gather or other long work, running (`state`) or ended, on the machine `from_`. `rate` is in bytes a
-    second, `seconds` those since it began."""
-
-    id: str
-    kind: str
-    name: str
-    state: str
-    from_: str = msgspec.field(name="from", default="")
-    bytes_done: int = 0
-    bytes_total: int | None = None
-    rate: float | None = None
-    waits_for: str = ""
-    seconds: float = 0.0
-    message: str = ""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -48,7 +31,7 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class _Operations(msgspec.Struct, frozen=True):
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationRow, ...]
 
 
 class Coordinator:
@@ -76,25 +59,13 @@ class Coordinator:
         """The last events, the newest first. Waits for nothing."""
         return tuple(reversed(self._events.copy()))
 
-    def operations(self) -> Sequence[Operation] | None:
+    def operations(self) -> Sequence[OperationRow] | None:
         """What runs and what ended lately, as it tells; None when it does not."""
         told = self._ask("/api/v1/operations")
         try:
             return msgspec.json.decode(told, type=_Operations).operations if told is not None else None
         except msgspec.DecodeError:
             return None
-
-    def moved(self, node: str) -> tuple[int, int] | None:
-        """The bytes that came in and went out of a node since it started; None when nobody can tell."""
-        told = self._ask(f"/metrics/nodes/{node}")
-        counts = _MOVED.findall(told.decode(errors="replace")) if told is not None else []
-        if not counts:
-            return None
-        sums = {"in": 0.0, "out": 0.0}
-        for direction, value in counts:
-            with contextlib.suppress(ValueError):
-                sums[direction] += float(value)
-        return int(sums["in"]), int(sums["out"])
 
     def _ask(self, path: str) -> bytes | None:
         try:

@@ -40,9 +40,9 @@ HEALTH       healthy   every copy that was asked
              LOST      of some part no good copy is left
              unknown   nobody could be asked
 
-Transfers, events and the rates of nodes are told by the coordinator, on its
-machine. Health there is that of its last look, a minute old at most; on
-other machines the nodes are asked each minute.
+Transfers and events are told by the coordinator, on its machine. Health
+there is that of its last look, a minute old at most; on other machines the
+nodes are asked each minute.
 """
 
 

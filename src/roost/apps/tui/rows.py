@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from roost.apps.cli.words import counted, duration, moment, printable, rate, size, whole_duration
-from roost.apps.tui.coordinator import Operation
 from roost.apps.tui.source import Snapshot
 from roost.client import ListedRow, NodeRow
 from roost.core.checkpoint import Health, run_of, step_of
 from roost.core.cluster import NodeState
 from roost.core.ids import CheckpointName
+from roost.node.operations import OperationRow
 
 RUN = "run:"
 """How the keys of rows begin that stand for a run."""
@@ -163,18 +163,18 @@ def transfer_rows(snapshot: Snapshot, wanted: str) -> list[Row]:
             speed = rate(each.rate) if runs and each.rate is not None else ""
             told = each.waits_for if runs else each.message or f"took {duration(each.seconds)}"
             done = _done(each) if runs else word(each.state)
-            yield Row(each.id, _cells(each.kind, done, speed, _left(each), each.name, told, each.from_))
+            yield Row(each.id, _cells(each.kind, done, speed, _left(each), each.name, told, each.origin))
 
     return _filtered(rows(), wanted)
 
 
-def _done(operation: Operation) -> str:
+def _done(operation: OperationRow) -> str:
     if not operation.bytes_total:
         return size(operation.bytes_done) if operation.bytes_done else ""
     return f"{min(100, 100 * operation.bytes_done // operation.bytes_total)} % of {size(operation.bytes_total)}"
 
 
-def _left(operation: Operation) -> str:
+def _left(operation: OperationRow) -> str:
     if operation.state != "running" or not operation.bytes_total or not operation.rate:
         return ""
     return whole_duration((operation.bytes_total - operation.bytes_done) / operation.rate)

@@ -1,18 +1,23 @@
 """Where the live view gets what it shows: snapshots of the cluster, asked again and again, by any paired machine."""
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from roost.apps.tui.coordinator import Coordinator, Happened, Operation
+from roost.apps.tui.coordinator import Coordinator, Happened
 from roost.client import AsyncCluster, ClusterStatus, ListedRow, Shown
 from roost.client.backup_notes import with_missed_backups
 from roost.client.run_state import serving
 from roost.core.cluster import NodeState
+from roost.core.errors import RoostError
+from roost.node.operations import OperationRow
 from roost.settings.paths import Home
 
 ASK_EVERY_S = 60.0
 """Where no coordinator looks, the nodes are asked so often for what they have."""
+_MOVED = re.compile(r'^roost_transfer_bytes_total\{.*direction="(in|out)".*\} (\S+)$', re.MULTILINE)
 ALIVE = (NodeState.ALIVE, NodeState.DRAINING)
 
 
@@ -26,15 +31,24 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The cluster at one moment: `at` in seconds since 1970. `checkpoints` are the newest versions; `operations` is
-    None, and `events` and `rates` (by node id) are empty, where nobody can tell."""
+    """The cluster at one moment: `at` in seconds since 1970. `checkpoints` are the newest versions; `rates` are
+    those known, by node id; `operations` is None, and `events` are empty, where the coordinator does not run."""
 
     status: ClusterStatus
     checkpoints: Sequence[ListedRow]
     at: float
-    operations: Sequence[Operation] | None = None
+    operations: Sequence[OperationRow] | None = None
     events: Sequence[Happened] = ()
     rates: Mapping[str, Rates] = field(default_factory=dict)
+
+
+def moved(metrics: bytes) -> tuple[int, int]:
+    """The bytes that came in and went out of a node since it started, by its metrics, in the text format of
+    Prometheus."""
+    sums = {"in": 0.0, "out": 0.0}
+    for direction, value in _MOVED.findall(metrics.decode(errors="replace")):
+        sums[direction] += float(value)
+    return int(sums["in"]), int(sums["out"])
 
 
 class Source(Protocol):
@@ -78,16 +92,24 @@ class ClusterSource:
             self._asked_at = None
         self._alive = alive
         status = await runtime.in_thread(with_missed_backups, status, self._home)
+        rates = await self._rates(sorted(alive))
         coordinator = self._coordinator_at(status.page)
         if coordinator is None:
-            return Snapshot(status, listing.checkpoints, runtime.wall())
+            return Snapshot(status, listing.checkpoints, runtime.wall(), rates=rates)
         operations = await runtime.in_thread(coordinator.operations)
-        rates = {}
-        for node in sorted(alive):
-            rate = self._rate(node, await runtime.in_thread(coordinator.moved, node))
-            if rate is not None:
-                rates[node] = rate
         return Snapshot(status, listing.checkpoints, runtime.wall(), operations, coordinator.events(), rates)
+
+    async def _rates(self, nodes: Sequence[str]) -> dict[str, Rates]:
+        """What these nodes move, each asked now; without those that do not tell."""
+        moved = await asyncio.gather(*(self._moved_by(node) for node in nodes))
+        rates = ((node, self._rate(node, counts)) for node, counts in zip(nodes, moved, strict=True))
+        return {node: rate for node, rate in rates if rate is not None}
+
+    async def _moved_by(self, node: str) -> tuple[int, int] | None:
+        try:
+            return moved(await self._cluster.node_metrics(node))
+        except RoostError:
+            return None
 
     def _rate(self, node: str, moved: tuple[int, int] | None) -> Rates | None:
         """What a node moves, from what it had moved when it was asked last."""

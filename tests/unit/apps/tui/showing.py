@@ -6,14 +6,21 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from cli_stand_in import NODE, SHOWN, STATUS, row
-from roost.apps.tui.coordinator import Happened, Operation
+from roost.apps.tui.coordinator import Happened
 from roost.apps.tui.source import Rates, Snapshot
 from roost.apps.tui.top import Top
 from roost.client import Shown, WatchRow
+from roost.node.operations import OperationRow
 
 AT = 1738324800
-RUNNING = Operation("1", "store", "qwen/step-5", "running", "desk", 500, 1000, 50.0, "pi-2", 3.0)
-ENDED = Operation("2", "gather", "gpt/step-1", "failed", "lab", 0, None, None, "", 3.0, "pi-1 does not answer")
+RUNNING = OperationRow(
+    id="1", kind="store", name="qwen/step-5", origin="desk", begun_at="2025-01-31T12:00:00Z", state="running",
+    bytes_done=500, bytes_total=1000, rate=50.0, waits_for="pi-2", seconds=3.0, message="",
+)  # fmt: skip
+ENDED = replace(
+    RUNNING, id="2", kind="gather", name="gpt/step-1", origin="lab", state="failed", bytes_done=0, bytes_total=None,
+    rate=None, waits_for="", message="pi-1 does not answer",
+)  # fmt: skip
 HEALTHY = Snapshot(
     replace(
         STATUS, nodes=(NODE, replace(NODE, id="1" * 32, name="pi-2")), checkpoints=3, by_health={"healthy": 3},

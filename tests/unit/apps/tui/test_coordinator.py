@@ -16,12 +16,6 @@ OPERATION = (
     b' "state": "running", "bytes_done": 5, "bytes_total": null, "rate": null, "waits_for": "pi-1", "seconds": 1.5,'
     b' "message": "", "new": 1}'
 )
-METRICS = b"""# HELP roost_transfer_bytes_total bytes
-roost_transfer_bytes_total{peer="pi-2",direction="in"} 100.0
-roost_transfer_bytes_total{direction="in",peer="a } \\" client"} 5.0
-roost_transfer_bytes_total{peer="pi-2",direction="out"} 1e+03
-roost_objects 7
-"""
 STREAM = (
     b'id: 1\nevent: stored\ndata: {"at": 7, "text": "a/b is stored", "name": "a/b"}\n\n'
     b": nothing new\n\n"
@@ -87,16 +81,12 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never held")
 
 
-def test_operations_and_rates(tmp_path: Path) -> None:
-    answers = {
-        "/api/v1/operations": (200, b'{"operations": [' + OPERATION + b"]}"), "/metrics/nodes/ab": (200, METRICS),
-    }  # fmt: skip
+def test_operations(tmp_path: Path) -> None:
+    answers = {"/api/v1/operations": (200, b'{"operations": [' + OPERATION + b"]}")}
     with coordinator(answers, tmp_path / "none") as (asked, _):
         operations = asked.operations()
         assert operations is not None
-        assert [(each.from_, each.bytes_done, each.waits_for) for each in operations] == [("desk", 5, "pi-1")]
-        assert asked.moved("ab") == (105, 1000)
-        assert asked.moved("cd") is None
+        assert [(each.origin, each.bytes_done, each.waits_for) for each in operations] == [("desk", 5, "pi-1")]
 
 
 @pytest.mark.parametrize("answer", [(404, b""), (200, b"<html>"), (200, b'{"operations": [{}]}'), (401, b"{}")])
@@ -136,7 +126,6 @@ def test_nobody_there(tmp_path: Path) -> None:
     asked = Coordinator(url, tmp_path / "none")
     try:
         assert asked.operations() is None
-        assert asked.moved("ab") is None
         assert asked.events() == ()
     finally:
         asked.close()

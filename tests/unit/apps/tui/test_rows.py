@@ -3,7 +3,6 @@
 from msgspec.structs import replace
 
 from cli_stand_in import NODE, row
-from roost.apps.tui.coordinator import Operation
 from roost.apps.tui.rows import (
     MORE,
     SHOWN_MAX,
@@ -16,7 +15,7 @@ from roost.apps.tui.rows import (
     waiting_rows,
 )
 from roost.apps.tui.source import Snapshot
-from unit.apps.tui.showing import AT, HEALTHY
+from unit.apps.tui.showing import AT, ENDED, HEALTHY, RUNNING
 
 
 def texts(rows: list[Row]) -> list[str]:
@@ -77,7 +76,13 @@ def test_what_runs_and_what_ended() -> None:
     running, failed = texts(transfer_rows(HEALTHY, ""))
     assert running == "store 50 % of 0.98 KiB 50 B/s 10 s qwen/step-5 pi-2 desk"
     assert failed == "gather FAILED gpt/step-1 pi-1 does not answer lab"
-    unsized = Operation("3", "verify", "", "running", "desk", 2048, None, None, "the nodes", 1.0)
+    unsized = replace(
+        RUNNING, id="3", kind="verify", name="", bytes_done=2048, bytes_total=None, rate=None, waits_for="the nodes"
+    )
+    degraded = replace(ENDED, state="degraded", message="")
+    assert texts(transfer_rows(Snapshot(HEALTHY.status, (), AT, (degraded,)), "")) == [
+        "gather degraded gpt/step-1 took 3.0 s lab"
+    ]
     assert texts(transfer_rows(Snapshot(HEALTHY.status, (), AT, (unsized,)), "")) == ["verify 2.00 KiB the nodes desk"]
 
 

@@ -8,12 +8,21 @@ from types import SimpleNamespace
 from msgspec.structs import replace
 
 from cli_stand_in import NODE, STATUS, row
-from roost.apps.tui.source import ASK_EVERY_S, ClusterSource, Rates
+from roost.apps.tui.source import ASK_EVERY_S, ClusterSource, Rates, moved
 from roost.client import ClusterStatus, Listing
+from roost.core.errors import Unreachable
 from roost.core.runtime import SystemRuntime
 from roost.settings.paths import Home
 
 ALONE = replace(STATUS, coordinator_running=False)
+
+
+METRICS = b"""# HELP roost_transfer_bytes_total bytes
+roost_transfer_bytes_total{peer="pi-2",direction="in"} 100.0
+roost_transfer_bytes_total{direction="in",peer="a } \\" client"} 5.0
+roost_transfer_bytes_total{peer="pi-2",direction="out"} 1e+03
+roost_objects 7
+"""
 
 
 class Clock(SystemRuntime):
@@ -44,6 +53,12 @@ class Overviewed:
         self.asked.append(ask)
         return self.status, Listing((row("a/b"),), True, ())
 
+    async def node_metrics(self, node: str) -> bytes:
+        """As `AsyncCluster.node_metrics`."""
+        if node != NODE.id:
+            raise Unreachable("no answer")
+        return METRICS
+
 
 def source(home: Path) -> tuple[ClusterSource, Overviewed]:
     cluster = Overviewed(Clock())
@@ -56,7 +71,8 @@ async def test_without_a_coordinator_the_nodes_are_asked_each_minute(tmp_path: P
         cluster.clock.at = 100 + at
         found = await asking.look()
     assert cluster.asked == [True, False, False, True, False]
-    assert (found.operations, found.events, found.rates) == (None, (), {})
+    assert (found.operations, found.events) == (None, ())
+    assert found.rates == {NODE.id: Rates(0.0, 0.0)}
 
 
 async def test_they_are_asked_at_once_when_a_node_has_gone(tmp_path: Path) -> None:
@@ -73,9 +89,9 @@ async def test_they_are_asked_at_once_when_a_node_has_gone(tmp_path: Path) -> No
 def rates(steps: Sequence[tuple[float, tuple[int, int] | None]], home: Path) -> list[Rates | None]:
     asking, cluster = source(home)
     found = []
-    for at, moved in steps:
+    for at, counts in steps:
         cluster.clock.at = at
-        found.append(asking._rate("pi-1", moved))
+        found.append(asking._rate("pi-1", counts))
     return found
 
 
@@ -86,3 +102,16 @@ def test_rates_are_of_the_time_between_two_looks(tmp_path: Path) -> None:
 def test_a_node_that_was_started_again_has_no_rate_at_first(tmp_path: Path) -> None:
     assert rates([(1, (100, 100)), (2, (5, 5)), (3, (6, 5))], tmp_path) == [None, None, Rates(1.0, 0.0)]
     assert rates([(1, (100, 100)), (2, None), (3, (200, 100))], tmp_path) == [None, None, None]
+
+
+def test_what_a_node_moved_is_the_sum_over_its_peers() -> None:
+    assert moved(METRICS) == (105, 1000)
+    assert moved(b"") == (0, 0)
+
+
+async def test_a_node_that_does_not_tell_has_no_rate(tmp_path: Path) -> None:
+    asking, cluster = source(tmp_path)
+    cluster.status = replace(cluster.status, nodes=(NODE, replace(NODE, id="1" * 32)))
+    await asking.look()
+    cluster.clock.at += 1
+    assert set((await asking.look()).rates) == {NODE.id}
