@@ -141,8 +141,9 @@ class StandInCluster:
         return self.gathered
 
     async def list(
-        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False
-    ) -> Listing:
+        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False,
+        progress: Progress | None = None,
+    ) -> Listing:  # fmt: skip
         self._answer("list", prefix, newest, health, *(["removed"] if removed else []))
         return self.listing
 
@@ -163,7 +164,9 @@ class StandInCluster:
         self._answer("verify", tuple(references), deep)
         return self.verdicts
 
-    async def remove(self, reference: str, *, now: bool = False, dry_run: bool = False) -> RemoveResult:
+    async def remove(
+        self, reference: str, *, now: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> RemoveResult:
         self._answer("remove", reference, now, dry_run)
         return self.removed
 
@@ -199,7 +202,7 @@ class StandInCluster:
         self._answer("nodes")
         return self.rows
 
-    async def status(self, *, ask: bool = True) -> ClusterStatus:
+    async def status(self, *, ask: bool = True, progress: Progress | None = None) -> ClusterStatus:
         self._answer("status")
         return self.found
 

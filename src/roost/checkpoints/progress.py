@@ -21,10 +21,23 @@ class Progress:
     @property
     def waiting_for(self) -> str:
         """In words: the nodes that most transfers wait for, or the phase."""
-        if not self.waits:
+        waits = self.waits
+        if not waits:
             return self.phase
-        most = max(self.waits.values())
-        return ", ".join(sorted(name for name, count in self.waits.items() if count == most))
+        most = max(waits.values())
+        return ", ".join(sorted(name for name, count in waits.items() if count == most))
+
+    def part(self, name: str) -> "Progress":
+        """A progress of one of several operations after each other, of which this one is the whole: what that one
+        counts is counted here too. Another thread may read the whole meanwhile."""
+        before = self.bytes_done
+
+        def follow(part: Progress) -> None:
+            self.bytes_done = before + part.bytes_done
+            self.waits = dict(part.waits)
+            self.enter(f"{name}: {part.phase}")
+
+        return Progress(changed=follow)
 
     def enter(self, phase: str) -> None:
         self.phase = phase

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from roost.checkpoints.catalogue import Catalogue, Listed
 from roost.checkpoints.peers import Peers, Survey
+from roost.checkpoints.progress import Progress
 from roost.codec.manifest import Manifest
 from roost.codec.records import Tombstone, encode_record
 from roost.core.errors import NoSpace, ProtocolError, RoostError, Unreachable
@@ -72,10 +73,11 @@ async def remove(
     return Removed(tuple(v for v, _ in versions), tuple(took), len(took) == len(survey.view.storage))
 
 
-async def collect_everywhere(peers: Peers, survey: Survey) -> dict[NodeId, Collected | RoostError]:
+async def collect_everywhere(peers: Peers, survey: Survey, progress: Progress) -> dict[NodeId, Collected | RoostError]:
     """Have all nodes that were reached free what nothing needs any more, at once; what each did, or why it did not."""
 
     async def one(node: NodeId) -> Collected | RoostError:
+        progress.begin_wait(survey.name(node))
         try:
             async with peers.runtime.timeout(COLLECT_LIMIT_S):
                 answer = await peers.links.call(node, Collect())
@@ -83,6 +85,8 @@ async def collect_everywhere(peers: Peers, survey: Survey) -> dict[NodeId, Colle
             return Unreachable(f"it is not done after {COLLECT_LIMIT_S:.0f} s, and goes on by itself")
         except RoostError as error:
             return error
+        finally:
+            progress.end_wait(survey.name(node))
         return answer if isinstance(answer, Collected) else ProtocolError("it answered with nonsense")
 
     async with asyncio.TaskGroup() as group:

@@ -22,7 +22,6 @@ from roost.client.results import (
     FileRow,
     ForgetResult,
     GatherResult,
-    ListedRow,
     Listing,
     NodeRow,
     RemoveResult,
@@ -32,7 +31,9 @@ from roost.client.results import (
     StoreResult,
     UndeleteResult,
     Verdict,
+    moment_of,
     rfc3339,
+    row_of,
 )
 from roost.client.session import Session, member_network, open_session
 from roost.codec.manifest import Manifest
@@ -194,25 +195,28 @@ class AsyncCluster:
     # -- what is there -------------------------------------------------------------------------------------------
 
     async def list(
-        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False
-    ) -> Listing:
+        self, prefix: str = "", *, newest: bool = False, health: bool = False, removed: bool = False,
+        progress: Progress | None = None,
+    ) -> Listing:  # fmt: skip
         """What is stored, or with `removed` what was and may be brought back; with `health` the nodes are asked now,
         else what was last known is told with its time."""
         survey = await self.session.peers.survey(enough=TWO)
         survey.require_any()
         listed = await self.session.catalogue.list(prefix=prefix, newest=newest, removed=removed)
         if health:
-            for found in listed:
-                await self._examine(survey, found, Progress())
+            told = progress or Progress()
+            for number, found in enumerate(listed, 1):
+                told.enter(f"asking who has {found.name} ({number:,} of {len(listed):,})")
+                await self._examine(survey, found, told)
             listed = await self.session.catalogue.list(prefix=prefix, newest=newest, removed=removed)
         unreachable = tuple(survey.name(node) for node in sorted(survey.problems))
-        return Listing(tuple(_row(found) for found in listed), survey.complete(TWO.losses), unreachable)
+        return Listing(tuple(row_of(found) for found in listed), survey.complete(TWO.losses), unreachable)
 
     async def show(self, reference: str) -> Shown:
         """One version: its files, its chunks and who has them now."""
         survey, listed, manifest = await self._find(reference)
         findings = await self._examine(survey, listed, Progress(), times=True)
-        row = _row(listed)
+        row = row_of(listed)
         sizes = manifest.object_bytes()
         return Shown(
             name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=row.stored_at,
@@ -225,7 +229,7 @@ class AsyncCluster:
                 )
                 for i in manifest.objects()
             ),
-            health=findings.health, copies=findings.copies, verified_at=_moment(findings.verified_at),
+            health=findings.health, copies=findings.copies, verified_at=moment_of(findings.verified_at),
             complete=self._complete(survey, manifest),
         )  # fmt: skip
 
@@ -243,7 +247,11 @@ class AsyncCluster:
             chosen = await catalogue.list(newest=True)
         told = progress or Progress()
         async with self._reporting.following("verify", " ".join(references) or "everything", told):
-            return [await self._verify(survey, listed, told, deep=deep) for listed in chosen]
+            verdicts = []
+            for number, listed in enumerate(chosen, 1):
+                told.enter(f"asking who has {listed.name} ({number:,} of {len(chosen):,})")
+                verdicts.append(await self._verify(survey, listed, told, deep=deep))
+            return verdicts
 
     async def _verify(self, survey: Survey, listed: Listed, progress: Progress, *, deep: bool) -> Verdict:
         progress.notes.clear()
@@ -251,7 +259,7 @@ class AsyncCluster:
         damaged = tuple((i.hex(), survey.name(node)) for i, node in findings.damaged)
         return Verdict(
             listed.name, listed.version, findings.health, findings.copies, damaged, deep, tuple(progress.notes),
-            _moment(findings.verified_at),
+            moment_of(findings.verified_at),
         )  # fmt: skip
 
     async def _examine(
@@ -266,14 +274,18 @@ class AsyncCluster:
         await catalogue.note_health(listed.manifest, findings.health, at=now, verified_at=findings.verified_at)
         return findings
 
-    async def remove(self, reference: str, *, now: bool = False, dry_run: bool = False) -> RemoveResult:
+    async def remove(
+        self, reference: str, *, now: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> RemoveResult:
         """Take a version (all versions without one) off every list; it can be brought back for `retention.undelete`.
         With `now` it cannot, and the nodes free at once what nothing needs. See
         `roost.client.removal.remove_versions` for errors."""
         from roost.client.removal import remove_versions
 
         keep_s = self._settings.retention.undelete_s
-        return await remove_versions(self.session, reference, undelete_s=keep_s, now=now, dry_run=dry_run)
+        return await remove_versions(
+            self.session, reference, undelete_s=keep_s, now=now, dry_run=dry_run, progress=progress or Progress()
+        )
 
     async def undelete(
         self, reference: str, *, dry_run: bool = False, progress: Progress | None = None
@@ -355,18 +367,18 @@ class AsyncCluster:
 
         return await forget(self.session, node, force=force)
 
-    async def status(self, *, ask: bool = True) -> ClusterStatus:
+    async def status(self, *, ask: bool = True, progress: Progress | None = None) -> ClusterStatus:
         """Everything at one look; the health of each newest version is asked now, or, without `ask`, what was last
         known."""
-        status, _ = await self.overview(ask=ask)
+        status, _ = await self.overview(ask=ask, progress=progress)
         return status
 
-    async def overview(self, *, ask: bool = True) -> tuple[ClusterStatus, Listing]:
+    async def overview(self, *, ask: bool = True, progress: Progress | None = None) -> tuple[ClusterStatus, Listing]:
         """As `status`, and the newest versions that it counts."""
         from roost.client.overview import node_rows, status_of
         from roost.client.run_state import serving
 
-        listing = await self.list(newest=True, health=ask)
+        listing = await self.list(newest=True, health=ask, progress=progress)
         rows = await node_rows(self.session)
         coordinator = await self.session.runtime.in_thread(serving, self._home) if self._home is not None else None
         return status_of(self._settings, self.session, rows, listing, coordinator), listing
@@ -381,16 +393,3 @@ def _destination(to: Path) -> Path:
         raise UsageError("cannot gather over the root of the file system", hint="name a folder with --to")
     dest.parent.mkdir(parents=True, exist_ok=True)
     return dest
-
-
-def _moment(seconds: int | None) -> str | None:
-    return rfc3339(seconds) if seconds is not None else None
-
-
-def _row(listed: Listed) -> ListedRow:
-    return ListedRow(
-        name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=rfc3339(listed.stored_at),
-        health=str(listed.health), health_at=_moment(listed.health_at), verified_at=_moment(listed.verified_at),
-        redundancy=listed.redundancy, shape=listed.shape, removed_at=_moment(listed.removed_at),
-        kept_until=_moment(listed.kept_until),
-    )  # fmt: skip

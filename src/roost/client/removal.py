@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from roost.checkpoints.catalogue import Catalogue, Listed
 from roost.checkpoints.peers import Survey
+from roost.checkpoints.progress import Progress
 from roost.checkpoints.remove import collect_everywhere, named_by_no_other, remove
 from roost.client.results import FreedRow, RemoveResult
 from roost.client.session import Session
@@ -15,7 +16,7 @@ TWO = Redundancy.parse("2")
 
 
 async def remove_versions(
-    session: Session, reference: str, *, undelete_s: int, now: bool, dry_run: bool
+    session: Session, reference: str, *, undelete_s: int, now: bool, dry_run: bool, progress: Progress
 ) -> RemoveResult:
     """Take ``NAME@VERSION`` (all versions without one) off every list; for `undelete_s` seconds of the nodes' running
     time it can be brought back. With `now` it cannot, also what was removed before, and the nodes free what nothing
@@ -33,10 +34,11 @@ async def remove_versions(
     nodes, everywhere = frozenset(survey.reached), len(survey.reached) == len(survey.view.storage)
     if todo:
         versions = [(listed, await catalogue.manifest(listed.manifest)) for listed in todo]
+        progress.enter("telling the nodes")
         removed = await remove(session.peers, catalogue, survey, versions, keep_s=keep_s)
         nodes, everywhere = frozenset(removed.nodes), removed.everywhere
     names = tuple(survey.name(node) for node in sorted(nodes))
-    freed = await _freed(session, survey) if now else ()
+    freed = await _freed(session, survey, progress) if now else ()
     return RemoveResult(told, names, everywhere, False, keep_s, freed=freed)
 
 
@@ -60,8 +62,9 @@ def _is_gone_for_good(listed: Listed) -> bool:
     return listed.removed_at is not None and listed.kept_until == listed.removed_at
 
 
-async def _freed(session: Session, survey: Survey) -> tuple[FreedRow, ...]:
-    answers = await collect_everywhere(session.peers, survey)
+async def _freed(session: Session, survey: Survey, progress: Progress) -> tuple[FreedRow, ...]:
+    progress.enter("the nodes free what nothing needs")
+    answers = await collect_everywhere(session.peers, survey, progress)
     rows: list[FreedRow] = []
     for node, answer in answers.items():
         name = survey.name(NodeId(node))

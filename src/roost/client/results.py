@@ -5,10 +5,14 @@ Structs and not dataclasses, of which each takes a command milliseconds to begin
 
 import datetime
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from roost.checkpoints.progress import Progress as Progress  # part of the front door
+
+if TYPE_CHECKING:
+    from roost.checkpoints.catalogue import Listed
 
 
 class StoreResult(msgspec.Struct, frozen=True):
@@ -296,3 +300,18 @@ class ClusterStatus(msgspec.Struct, frozen=True):
 def rfc3339(seconds: int) -> str:
     """A time as it is printed, in UTC."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_of(seconds: int | None) -> str | None:
+    """The same of a time that may be unknown."""
+    return rfc3339(seconds) if seconds is not None else None
+
+
+def row_of(listed: "Listed") -> ListedRow:
+    """A version as the catalogue has it."""
+    return ListedRow(
+        name=listed.name, version=listed.version, bytes=listed.bytes, stored_at=rfc3339(listed.stored_at),
+        health=str(listed.health), health_at=moment_of(listed.health_at), verified_at=moment_of(listed.verified_at),
+        redundancy=listed.redundancy, shape=listed.shape, removed_at=moment_of(listed.removed_at),
+        kept_until=moment_of(listed.kept_until),
+    )  # fmt: skip

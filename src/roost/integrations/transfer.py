@@ -19,7 +19,7 @@ import msgspec
 from fsspec.implementations.local import LocalFileSystem
 
 from roost.client.program import Cluster, Opened
-from roost.client.results import FileRow, ListedRow, StoreResult
+from roost.client.results import FileRow, ListedRow, Progress, StoreResult
 from roost.core.errors import Damaged, Failed, NoSpace, NotFound, UsageError
 from roost.core.ids import parse_checkpoint_name, split_reference
 
@@ -47,7 +47,9 @@ class _Index(msgspec.Struct, frozen=True):
     checkpoints: tuple[Exported, ...]
 
 
-def export(cluster: Cluster, reference: str, destination: str, *, told: Told) -> list[Exported]:
+def export(
+    cluster: Cluster, reference: str, destination: str, *, told: Told, progress: Progress | None = None
+) -> list[Exported]:
     """Write a version, or the newest one of every checkpoint whose name is `reference` or lies below it, to a folder or
     URL; nothing there is removed. A local folder gets modes and times too, and what is there already is not written
     again; at a URL every file is read back and compared.
@@ -56,19 +58,25 @@ def export(cluster: Cluster, reference: str, destination: str, *, told: Told) ->
     """
     fs, root = fsspec.core.url_to_fs(destination)
     done = []
-    for row in _chosen(cluster, reference):
+    whole = progress or Progress()
+    rows = _chosen(cluster, reference)
+    whole.bytes_total = sum(row.bytes for row in rows)
+    for row in rows:
         opened = cluster.open(f"{row.name}@{row.version}")
+        part = whole.part(row.name)
         if isinstance(fs, LocalFileSystem):
-            cluster.gather(f"{row.name}@{row.version}", to=Path(root, row.name))
+            cluster.gather(f"{row.name}@{row.version}", to=Path(root, row.name), progress=part)
         else:
-            _copy_out(opened, fs, f"{root}/{row.name}")
+            _copy_out(opened, fs, f"{root}/{row.name}", part)
         done.append(Exported(row.name, row.version, opened.shape, row.bytes, opened.files))
         told(row.name)
     _write_index(fs, root, done)
     return done
 
 
-def import_(cluster: Cluster, source: str, *, name: str | None, told: Told) -> list[StoreResult]:
+def import_(
+    cluster: Cluster, source: str, *, name: str | None, told: Told, progress: Progress | None = None
+) -> list[StoreResult]:
     """Store what `export` wrote, under the same names, or else a file or folder as the checkpoint `name`.
 
     NotFound when there is nothing, Damaged when a file is not what the export says, UsageError for a name where the
@@ -77,21 +85,23 @@ def import_(cluster: Cluster, source: str, *, name: str | None, told: Told) -> l
     fs, root = fsspec.core.url_to_fs(source)
     if not fs.exists(root):
         raise NotFound(f"there is no {source}", hint="give a folder, a file, or a URL such as s3://bucket/folder")
+    whole = progress or Progress()
     index = _read_index(fs, root)
     if index is None:
         wanted = parse_checkpoint_name(name) if name is not None else _default_name(root)
-        stored = _store(cluster, fs, root, wanted, expected=None)
+        stored = _store(cluster, fs, root, wanted, whole.part(wanted), expected=None)
         told(wanted)
         return [stored]
     if name is not None:
         raise UsageError("this export has names of its own", hint="leave out --name, or import one of its folders")
     found = []
+    whole.bytes_total = sum(each.bytes for each in index.checkpoints)
     for each in index.checkpoints:
         wanted = parse_checkpoint_name(each.name)
         where = f"{root}/{wanted}"
         if each.shape == "file":
             where += f"/{_leaf(each.files[0].path)}"
-        found.append(_store(cluster, fs, where, wanted, expected=each.files))
+        found.append(_store(cluster, fs, where, wanted, whole.part(wanted), expected=each.files))
         told(wanted)
     return found
 
@@ -110,7 +120,7 @@ def _chosen(cluster: Cluster, reference: str) -> list[ListedRow]:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _copy_out(opened: Opened, fs: Any, where: str) -> None:
+def _copy_out(opened: Opened, fs: Any, where: str, progress: Progress) -> None:
     """Write a version's files, then read each back."""
     links = [row.path for row in opened.files if row.kind == "l"]
     if links:
@@ -123,9 +133,13 @@ def _copy_out(opened: Opened, fs: Any, where: str) -> None:
             fs.makedirs(path, exist_ok=True)
             continue
         fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        progress.enter(f"writing {row.path}")
         with fs.open(path, "wb") as file:
             for begin in range(0, row.bytes, PIECE_BYTES):
-                file.write(opened.read(row.path, begin, min(row.bytes, begin + PIECE_BYTES)))
+                end = min(row.bytes, begin + PIECE_BYTES)
+                file.write(opened.read(row.path, begin, end))
+                progress.advance(end - begin)
+        progress.enter(f"reading {row.path} back")
         if _digest(fs, path) != row.sha256:
             raise Damaged(f"{path}, read back, is not what was written", hint="look at that disk or service, try again")
 
@@ -167,15 +181,18 @@ def _read_index(fs: Any, root: str) -> _Index | None:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def _store(cluster: Cluster, fs: Any, where: str, name: str, *, expected: tuple[FileRow, ...] | None) -> StoreResult:
+def _store(
+    cluster: Cluster, fs: Any, where: str, name: str, progress: Progress, *, expected: tuple[FileRow, ...] | None
+) -> StoreResult:
     """Store one file or folder, and compare what is stored then with what was `expected`, or else with what came."""
     if not fs.exists(where):
         raise Damaged(f"{where}, which the export names, is not there", hint="export again, or import its folders")
     if isinstance(fs, LocalFileSystem):
-        stored, came = cluster.store(where, name=name), None
+        stored, came = cluster.store(where, name=name, progress=progress), None
     else:
+        progress.enter("fetching it")
         with _fetched(fs, where) as (local, came):
-            stored = cluster.store(local, name=name)
+            stored = cluster.store(local, name=name, progress=progress)
     want = {row.path: row.sha256 for row in expected if row.kind == "f"} if expected is not None else came
     if want is not None:
         found = {row.path: row.sha256 for row in cluster.open(f"{name}@{stored.version}").files if row.kind == "f"}

@@ -85,7 +85,7 @@ def kinds(kind: type[errors.RoostError]) -> set[type[errors.RoostError]]:
 
 
 def test_every_error_has_an_exit_code_with_a_name() -> None:
-    for kind in kinds(errors.RoostError):
+    for kind in (each for each in kinds(errors.RoostError) if each.__module__ == errors.__name__):
         told = explain(kind("what", hint="what next"))
         assert schema.CODES[told.code] == told.exit_code == kind.exit_code
         assert told.exit_code in schema.EXIT_CODES

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from roost.apps.cli import ticker
 from roost.apps.cli.meter import WINDOW_S, Meter
 from roost.apps.cli.output import Output, ReaderGone
-from roost.apps.cli.ticker import caption, drawing, line, shown
+from roost.apps.cli.ticker import caption, drawing, line, shown, shown_beside
 from roost.client import Progress
 
 
@@ -103,3 +104,32 @@ async def test_a_reader_gone_during_the_work_is_told_at_its_end(monkeypatch: pyt
             await asyncio.sleep(0.01)
             finished = True
     assert finished
+
+
+def test_work_that_blocks_is_shown_from_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticker, "JSON_EVERY_S", 0.001)
+    seen, told = threading.Event(), []
+
+    def line(_: Output, event: str, fields: dict[str, object]) -> None:
+        told.append((event, fields["bytes_done"]))
+        seen.set()
+
+    monkeypatch.setattr(Output, "progress", line)
+    with shown_beside(Progress(bytes_done=7), Output(json=True)):
+        assert seen.wait(10)
+    count = len(told)
+    assert told[0] == ("progress", 7)
+    assert not any(thread.name == "ticker" for thread in threading.enumerate())
+    assert len(told) == count
+
+
+def test_parts_count_in_the_whole() -> None:
+    whole = Progress(bytes_total=30)
+    for name in ("a", "b"):
+        part = whole.part(name)
+        part.bytes_total = 10
+        part.enter("receiving")
+        part.advance(10)
+        part.begin_wait("pi-1")
+    assert (whole.bytes_done, whole.bytes_total) == (20, 30)
+    assert (whole.phase, whole.waiting_for) == ("b: receiving", "pi-1")

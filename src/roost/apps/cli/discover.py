@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.results_here import Discovered, SeenAddress, SeenCluster, SeenNode, Tried, Way
-from roost.apps.cli.words import printable, table
+from roost.apps.cli.ticker import shown
+from roost.apps.cli.words import duration, printable, table
 
 if TYPE_CHECKING:
     from roost.client import InSight, Surroundings
@@ -37,9 +38,10 @@ def discover(
 
 
 async def _discover(frame: Frame, explain: bool, seconds: float) -> int:
-    from roost.client import explore
+    from roost.client import Progress, explore
 
-    around, mine = await explore(frame.home, frame.settings, limit_s=seconds, explain=explain)
+    async with shown(Progress(f"looking around for {duration(seconds)}"), frame.output):
+        around, mine = await explore(frame.home, frame.settings, limit_s=seconds, explain=explain)
     told = described(around, mine, explain=explain)
     frame.output.result(told, lines(told, explain=explain))
     return 0

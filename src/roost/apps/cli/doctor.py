@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.join import paired
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, printable
 from roost.client.doctor.findings import Finding, Level, all_well
 from roost.settings.paths import Home
@@ -33,10 +34,12 @@ def doctor(home: HomeOption = None, config: ConfigOption = None, json: JsonOptio
 
 async def _doctor(frame: Frame) -> int:
     from roost.apps.cli.results_here import Examined, Found
+    from roost.client import Progress
     from roost.client.doctor.examination import examine
 
     more = {"service": partial(look_at_service, frame.home)}
-    findings = await examine(frame.home, frame.settings, more=more)
+    async with shown(Progress("examining this machine, its network and its cluster"), frame.output):
+        findings = await examine(frame.home, frame.settings, more=more)
     well = all_well(findings)
     told = tuple(Found(each.check, str(each.level), each.text, each.mend) for each in findings)
     frame.output.result(Examined(told, well), lines(findings))

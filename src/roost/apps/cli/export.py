@@ -7,6 +7,7 @@ import typer
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.results import Exported, ExportedRow
+from roost.apps.cli.ticker import shown_beside
 from roost.apps.cli.transferring import cluster_of, fsspec_required
 from roost.apps.cli.words import counted, duration, printable, size
 
@@ -27,10 +28,17 @@ def export(
     DEST is removed. URLs are those of fsspec: what a service needs is installed beside it (such as s3fs).
     """
     frame = Frame.of(home, config, json)
+
+    def told(name: str) -> None:
+        frame.output.progress("exported", {"name": name})
+
     with frame.watched(), fsspec_required(), cluster_of(frame) as cluster:
+        from roost.client import Progress
         from roost.integrations.transfer import export as write_out
 
-        done = write_out(cluster, reference, dest, told=lambda name: frame.output.progress("exported", {"name": name}))
+        progress = Progress()
+        with shown_beside(progress, frame.output):
+            done = write_out(cluster, reference, dest, told=told, progress=progress)
     seconds = frame.seconds
     total = sum(each.bytes for each in done)
     rows = tuple(ExportedRow(each.name, each.version, each.bytes) for each in done)

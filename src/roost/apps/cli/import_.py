@@ -8,6 +8,7 @@ from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.results import Imported, ImportedRow
 from roost.apps.cli.store import EXIT_DEGRADED
+from roost.apps.cli.ticker import shown_beside
 from roost.apps.cli.transferring import cluster_of, fsspec_required
 from roost.apps.cli.words import counted, duration, printable, size
 
@@ -32,12 +33,17 @@ def import_(
     Anything else becomes one checkpoint. Exit code 3: stored, but in fewer copies than asked.
     """
     frame = Frame.of(home, config, json)
+
+    def told(name: str) -> None:
+        frame.output.progress("imported", {"name": name})
+
     with frame.watched(), fsspec_required(), cluster_of(frame) as cluster:
+        from roost.client import Progress
         from roost.integrations.transfer import import_ as take_in
 
-        stored = take_in(
-            cluster, source, name=name, told=lambda done: frame.output.progress("imported", {"name": done})
-        )
+        progress = Progress()
+        with shown_beside(progress, frame.output):
+            stored = take_in(cluster, source, name=name, told=told, progress=progress)
     seconds = frame.seconds
     total = sum(each.bytes for each in stored)
     rows = tuple(

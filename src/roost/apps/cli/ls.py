@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.selection import Selection, SortKey, parse_time
+from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import listed, moment, size, table
 
 if TYPE_CHECKING:
@@ -53,8 +54,11 @@ def ls(
 
 
 async def _ls(frame: Frame, prefix: str, selection: Selection, *, newest: bool, health: bool, removed: bool) -> int:
-    async with frame.cluster() as cluster:
-        listing = await cluster.list(prefix, newest=newest, health=health, removed=removed)
+    from roost.client import Progress
+
+    progress = Progress()
+    async with frame.cluster() as cluster, shown(progress, frame.output):
+        listing = await cluster.list(prefix, newest=newest, health=health, removed=removed, progress=progress)
     rows = selection.of(listing.checkpoints)
     people = removed_lines(rows, health=health) if removed else lines(rows)
     frame.output.result(replace(listing, checkpoints=tuple(rows)), people)

@@ -8,6 +8,7 @@ import typer
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.telling import code_lines, program
+from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, printable
 from roost.core.errors import UsageError
 
@@ -55,9 +56,11 @@ def recover(
 
 async def _recover(frame: Frame, code: str, at: str | None) -> int:
     from roost.apps.cli import results
+    from roost.client import Progress
     from roost.node import recover
 
-    done = await recover(frame.home, frame.settings, code=code, at=at)
+    async with shown(Progress("asking the nodes"), frame.output):
+        done = await recover(frame.home, frame.settings, code=code, at=at)
     told = results.Recovered(done.cluster, done.node, done.new, done.keeps, done.nodes, done.checkpoints)
     frame.output.result(told, lines(frame, done))
     return 0

@@ -7,6 +7,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, duration, listed, printable, size
 
 if TYPE_CHECKING:
@@ -36,8 +37,11 @@ def rm(
 
 
 async def _rm(frame: Frame, reference: str, *, now: bool, dry_run: bool) -> int:
-    async with frame.cluster() as cluster:
-        result = await cluster.remove(reference, now=now, dry_run=dry_run)
+    from roost.client import Progress
+
+    progress = Progress()
+    async with frame.cluster() as cluster, shown(progress, frame.output):
+        result = await cluster.remove(reference, now=now, dry_run=dry_run, progress=progress)
     frame.output.result(told(result), lines(result))
     if not result.everywhere and not result.dry_run:
         frame.output.tell(f"told to {listed(sorted(result.nodes))}; the other nodes learn of it when they are back")

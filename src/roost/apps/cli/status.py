@@ -11,6 +11,7 @@ from roost.apps.cli.nodes import lines as node_lines
 from roost.apps.cli.nodes import told as node_told
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
 from roost.apps.cli.sections import Section, everything, one_screen
+from roost.apps.cli.ticker import shown
 from roost.apps.cli.words import counted, listed, printable, size
 from roost.core.checkpoint import Health
 from roost.core.cluster import NodeState
@@ -41,12 +42,15 @@ def status(
 
 
 async def _status(frame: Frame, *, every: bool) -> int:
+    from roost.client import Progress
     from roost.client.alert_memory import with_untold_alerts
     from roost.client.backup_notes import missed_backups, with_missed_backups
 
+    progress = Progress()
     try:
-        async with frame.cluster() as cluster:
-            found = with_untold_alerts(with_missed_backups(await cluster.status(), frame.home), frame.home)
+        async with frame.cluster() as cluster, shown(progress, frame.output):
+            asked = await cluster.status(progress=progress)
+            found = with_untold_alerts(with_missed_backups(asked, frame.home), frame.home)
     except Unreachable as error:  # the very time at which backups wait
         if missed := missed_backups(frame.home):
             raise Unreachable(f"{error.message}; {'; '.join(missed)}", hint=error.hint) from error

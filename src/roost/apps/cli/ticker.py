@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import dataclasses
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from roost.apps.cli.meter import Meter, Reading
-from roost.apps.cli.output import Output
+from roost.apps.cli.output import Output, ReaderGone
 from roost.apps.cli.words import printable, rate, size, whole_duration
 
 if TYPE_CHECKING:
@@ -34,6 +35,21 @@ async def shown(progress: "Progress", output: Output) -> AsyncIterator[None]:
 
             draw = stack.enter_context(drawing(Console(stderr=True)))
             stack.enter_context(_ticking(TERMINAL_EVERY_S, lambda: draw(meter.read())))
+        yield
+
+
+@contextlib.contextmanager
+def shown_beside(progress: "Progress", output: Output) -> Iterator[None]:
+    """As `shown`, for work that blocks this thread: another one reads `progress` meanwhile."""
+    meter = Meter(progress, time.monotonic)
+    with contextlib.ExitStack() as stack:
+        if output.json:
+            stack.enter_context(_ticking_beside(JSON_EVERY_S, lambda: report(meter.read(), output)))
+        elif sys.stderr.isatty():
+            from rich.console import Console
+
+            draw = stack.enter_context(drawing(Console(stderr=True)))
+            stack.enter_context(_ticking_beside(TERMINAL_EVERY_S, lambda: draw(meter.read())))
         yield
 
 
@@ -96,3 +112,22 @@ def _ticking(every_s: float, tick: Callable[[], None]) -> Iterator[None]:
             error = task.exception()
             if error is not None:
                 raise error
+
+
+@contextlib.contextmanager
+def _ticking_beside(every_s: float, tick: Callable[[], None]) -> Iterator[None]:
+    """Call `tick` every `every_s` seconds from a thread while the block runs."""
+    over = threading.Event()
+
+    def forever() -> None:
+        with contextlib.suppress(ReaderGone):  # the command finds out itself, with its result
+            while not over.wait(every_s):
+                tick()
+
+    thread = threading.Thread(target=forever, name="ticker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
