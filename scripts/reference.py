@@ -1,4 +1,4 @@
-"""The reference pages of the documents, written from the code: commands, settings, errors, Python, HTTP.
+"""The reference pages of the documents, written from the code: commands, settings, errors, JSON, Python, HTTP.
 
     python -m scripts.reference            write docs/reference/*.md
     python -m scripts.reference --check    exit 1, and say which, when one of them is not what the code says
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts import reference_http, reference_python, reference_settings
+from scripts import reference_http, reference_json, reference_python, reference_settings
 
 from roost.apps.cli.commands import COMMANDS, Command
 from roost.apps.cli.failure import EXIT_INTERRUPTED, explain
@@ -58,6 +58,7 @@ These pages are made from the code, and a test compares them with it.
 | [Commands](commands.md) | every command with its arguments and options |
 | [Settings](settings.md) | every key of `roost.yaml`: default, what it may be, what it does |
 | [Errors and exit codes](errors.md) | how a command ends, and what to make of it |
+| [JSON](json.md) | what each command prints with `--json` |
 | [Python](python.md) | what programs call, and what they get |
 | [HTTP](http.md) | what the coordinator answers |
 
@@ -205,6 +206,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands,
     "settings.md": reference_settings.page,
     "errors.md": failures,
+    "json.md": reference_json.page,
     "python.md": reference_python.page,
     "http.md": reference_http.page,
 }

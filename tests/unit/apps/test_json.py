@@ -1,7 +1,5 @@
 """The schemas of what commands print, the exit codes by name, and every command that is used wrongly."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from roost.apps.cli.output import Output
 from roost.apps.cli.results import Stopped
 from roost.core import errors
 
-ROOT = Path(__file__).resolve().parents[3]
 WRONG: dict[str, tuple[str, ...]] = {
     "start": ("--local", "1000"), "join": ("nonsense", "--at", "127.0.0.1:1"), "token create": ("--ttl", "soon"),
     "token revoke": ("more",), "service install": ("--role", "king"), "service uninstall": ("--role", "king"),
@@ -100,12 +97,6 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
         0: "done", 1: "failed", 2: "usage", 3: "degraded", 4: "not-found", 5: "integrity", 6: "unreachable",
         7: "not-admitted", 8: "no-space", 9: "busy", 130: "interrupted",
     }  # fmt: skip
-
-
-def test_the_page_is_as_the_types_are() -> None:
-    made = [sys.executable, str(ROOT / "scripts" / "json_reference.py"), "--check"]
-    done = subprocess.run(made, check=False, env={"PYTHONPATH": str(ROOT / "src")}, timeout=60)
-    assert done.returncode == 0, "run: python scripts/json_reference.py"
 
 
 def test_a_result_is_its_struct(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,53 +1,32 @@
-#!/usr/bin/env python3
-"""Writes docs/reference/json.md, what every command prints with --json, from the types of the results.
+"""The reference page of what every command prints with ``--json``, from the types of the results."""
 
-python scripts/json_reference.py          write it
-python scripts/json_reference.py --check  only say whether it is as it must be
-"""
-
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from roost.apps.cli import schema
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "json.md"
-INTRO = """\
-# What the commands print with `--json`
+HEAD = """\
+# JSON
 
-Made by `scripts/json_reference.py` from the types in `src/roost/apps/cli/results.py`, `results_here.py` and
-`src/roost/client/results.py`; do not edit it.
-
-Standard output has any number of progress lines, then exactly one result or error, each a JSON object on one line:
+Standard output has any number of progress lines, then exactly one result or [error](errors.md), each a JSON object on
+one line:
 
 ```json
-{"type": "progress", "event": "progress", "phase": "storing", "bytes_done": 1, "bytes_total": 2, ...}
-{"type": "result", "name": "qwen-sft/step-1000", ...}
-{"type": "error", "code": "not-found", "message": "...", "hint": "..."}
+{"type": "progress", "event": "progress", "phase": "reading", "bytes_done": 1048576, "bytes_total": 2097152}
+{"type": "result", "name": "qwen-sft/step-1000"}
+{"type": "error", "code": "not-found", "message": "there is no checkpoint a/b", "hint": "see: roost ls"}
 ```
 
-More fields may come, and none goes. Times are RFC 3339 in UTC. The [HTTP API](../guides/seeing.md#for-programs) answers
-with the same. The schemas that scripts can check against: `python -m roost.apps.cli.schema COMMAND...`.
+More fields may come, and none goes. Times are RFC 3339 in UTC. The [HTTP API](http.md) answers with the same. JSON
+Schemas to check against: `python -m roost.apps.cli.schema COMMAND...`.
+
+An error of `no-space` may have `bytes_missing`, one of `endangers` `checkpoints`.
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([INTRO, *_codes(), *_progress(), *_commands()]) + "\n"
-
-
-def _codes() -> Iterator[str]:
-    yield "## Exit codes\n"
-    yield "| exit code | name | means | `code` of the error |"
-    yield "|---|---|---|---|"
-    for number, (name, meaning) in schema.EXIT_CODES.items():
-        codes = ", ".join(f"`{code}`" for code, exit_code in sorted(schema.CODES.items()) if exit_code == number)
-        yield f"| {number} | {name} | {meaning} | {codes} |"
-    yield ""
-    yield "An error has a `message` and a `hint` (what to do next; it may be empty). Those of `no-space` may have"
-    yield "`bytes_missing`, those of `endangers` `checkpoints`."
-    yield ""
+    return "\n".join([HEAD, *_progress(), *_commands()]).rstrip("\n")
 
 
 def _progress() -> Iterator[str]:
@@ -107,16 +86,3 @@ def _type(field: dict[str, Any]) -> str:
     if kind == "object":
         return f"object of {_type(field['additionalProperties'])}"
     return str(kind)
-
-
-def main() -> int:
-    """Write or check it; 1 when it is not as it must be."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page() else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
