@@ -151,7 +151,7 @@ class StandInCluster:
         self, reference: str, *, dry_run: bool = False, progress: Progress | None = None
     ) -> UndeleteResult:  # fmt: skip
         self._answer("undelete", reference, dry_run)
-        await self._move(progress)
+        await self._move(progress or Progress())
         return replace(self.undeleted, dry_run=dry_run)
 
     async def show(self, reference: str) -> Shown:

@@ -7,7 +7,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from roost.apps.api.answers import answer, lines, read
-from roost.client import Progress
+from roost.apps.api.described import gives, runs, takes
+from roost.apps.cli.nodes import drain_told
+from roost.apps.cli.repair import told as repair_told
+from roost.apps.cli.results import Removed
+from roost.apps.cli.rm import told as removal_told
+from roost.apps.cli.verify import told as verify_told
+from roost.client import Progress, UndeleteResult
 from roost.node import Inside
 
 
@@ -56,18 +62,12 @@ class RepairBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-def takes(kind: type[msgspec.Struct]) -> dict[str, object]:
-    """What OpenAPI says of a body that is a `kind`."""
-    _, schemas = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
-    return {"requestBody": {"content": {"application/json": {"schema": schemas[kind.__name__]}}}}
-
-
 def moving(inside: Inside) -> APIRouter:
     """Operations that move bytes: they answer with lines of JSON as they run."""
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", default_response_class=Response)
     cluster = inside.cluster
 
-    @router.post("/store", summary="Store a file or folder of this machine", openapi_extra=takes(StoreBody))
+    @router.post("/store", summary="Store a file or folder of this machine", openapi_extra=runs(StoreBody, "store"))
     async def store(request: Request) -> Response:
         body = await read(request, StoreBody)
 
@@ -77,9 +77,7 @@ def moving(inside: Inside) -> APIRouter:
         return lines(work)
 
     @router.post(
-        "/gather",
-        summary="Bring a checkpoint back to a folder of this machine",
-        openapi_extra=takes(GatherBody),
+        "/gather", summary="Bring a checkpoint back to a folder here", openapi_extra=runs(GatherBody, "gather")
     )
     async def gather(request: Request) -> Response:
         body = await read(request, GatherBody)
@@ -91,30 +89,35 @@ def moving(inside: Inside) -> APIRouter:
 
         return lines(work)
 
-    @router.post("/verify", summary="Check that every copy is there", openapi_extra=takes(VerifyBody))
+    @router.post("/verify", summary="Check that every copy is there", openapi_extra=runs(VerifyBody, "verify"))
     async def verify(request: Request) -> Response:
         body = await read(request, VerifyBody)
 
         async def work(progress: Progress) -> object:
-            return {"checkpoints": await cluster.verify(body.references, deep=body.deep, progress=progress)}
+            return verify_told(await cluster.verify(body.references, deep=body.deep, progress=progress))
 
         return lines(work)
 
-    @router.post("/repair", summary="Make missing copies again, now", openapi_extra=takes(RepairBody))
+    @router.post("/repair", summary="Make missing copies again, now", openapi_extra=runs(RepairBody, "repair"))
     async def repair(request: Request) -> Response:
         body = await read(request, RepairBody)
 
         async def work(progress: Progress) -> object:
-            return await cluster.repair(dry_run=body.dry_run, progress=progress)
+            return repair_told(await cluster.repair(dry_run=body.dry_run, progress=progress))
 
         return lines(work)
 
-    @router.post("/drain", summary="Copy what a node keeps to others, and let it leave", openapi_extra=takes(DrainBody))
+    @router.post(
+        "/drain",
+        summary="Copy what a node keeps to others, and let it leave",
+        openapi_extra=runs(DrainBody, "nodes drain"),
+    )
     async def drain(request: Request) -> Response:
         body = await read(request, DrainBody)
 
         async def work(progress: Progress) -> object:
-            return await cluster.drain(body.node, cancel=body.cancel, dry_run=body.dry_run, progress=progress)
+            found = await cluster.drain(body.node, cancel=body.cancel, dry_run=body.dry_run, progress=progress)
+            return drain_told(found)
 
         return lines(work)
 
@@ -123,15 +126,17 @@ def moving(inside: Inside) -> APIRouter:
 
 def deciding(inside: Inside) -> APIRouter:
     """Operations that are a moment's work."""
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", default_response_class=Response)
     cluster = inside.cluster
 
-    @router.post("/remove", summary="Forget a checkpoint, for now", openapi_extra=takes(ReferenceBody))
+    @router.post("/remove", summary="Forget a checkpoint, for now", openapi_extra=takes(ReferenceBody) | gives(Removed))
     async def remove(request: Request) -> Response:
         body = await read(request, ReferenceBody)
-        return answer(await cluster.remove(body.reference, dry_run=body.dry_run))
+        return answer(removal_told(await cluster.remove(body.reference, dry_run=body.dry_run)))
 
-    @router.post("/undelete", summary="Bring a removed version back", openapi_extra=takes(ReferenceBody))
+    @router.post(
+        "/undelete", summary="Bring a removed version back", openapi_extra=takes(ReferenceBody) | gives(UndeleteResult)
+    )
     async def undelete(request: Request) -> Response:
         body = await read(request, ReferenceBody)
         return answer(await cluster.undelete(body.reference, dry_run=body.dry_run))

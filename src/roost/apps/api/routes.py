@@ -9,31 +9,61 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from roost.apps.api.answers import answer
+from roost.apps.api.described import EVENTS, gives
+from roost.apps.cli.nodes import told as node_told
+from roost.apps.cli.results import Nodes, Status
 from roost.apps.cli.selection import Selection, SortKey, parse_time
-from roost.apps.cli.status import verdict
+from roost.apps.cli.status import told as status_told
+from roost.client import Listing, Shown
 from roost.core.checkpoint import run_of
 from roost.core.ids import CheckpointName
 from roost.node import Inside, Numbered
+from roost.node.operations import OperationRow
 
 KEEP_ALIVE_S = 15.0
+
+
+class WaitingName(msgspec.Struct, frozen=True):
+    """What in a watched folder is not stored yet, and why."""
+
+    name: str
+    waits_for: str
+
+
+class WaitingFolder(msgspec.Struct, frozen=True):
+    """A watched folder, and what in it waits."""
+
+    path: str
+    pending: tuple[WaitingName, ...]
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Every watched folder."""
+
+    watching: tuple[WaitingFolder, ...]
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What runs, and what ended lately."""
+
+    operations: tuple[OperationRow, ...]
 
 
 def looking(inside: Inside) -> APIRouter:
     """What may be looked at. Nothing here asks the nodes for their chunks: health is that of the coordinator's last
     look, a minute old at most."""
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", default_response_class=Response)
     cluster = inside.cluster
 
-    @router.get("/status", summary="Everything at one look")
+    @router.get("/status", summary="Everything at one look", openapi_extra=gives(Status))
     async def status() -> Response:
-        found = await cluster.status(ask=False)
-        return answer(found, verdict=verdict(found))
+        return answer(status_told(await cluster.status(ask=False)))
 
-    @router.get("/nodes", summary="Who is in the cluster")
+    @router.get("/nodes", summary="Who is in the cluster", openapi_extra=gives(Nodes))
     async def nodes() -> Response:
-        return answer({"nodes": await cluster.nodes()})
+        return answer(Nodes(tuple(node_told(row) for row in await cluster.nodes())))
 
-    @router.get("/checkpoints", summary="What is stored")
+    @router.get("/checkpoints", summary="What is stored", openapi_extra=gives(Listing))
     async def checkpoints(
         prefix: str = "", run: str | None = None, newest: bool = False, removed: bool = False,
         since: str | None = None, until: str | None = None, step_min: int | None = None, step_max: int | None = None,
@@ -48,23 +78,27 @@ def looking(inside: Inside) -> APIRouter:
         rows = [row for row in listing.checkpoints if run is None or run_of(CheckpointName(row.name)) == run]
         return answer(listing, checkpoints=selection.of(rows))
 
-    @router.get("/checkpoints/{reference:path}", summary="One version: its files, and where each copy is")
+    @router.get(
+        "/checkpoints/{reference:path}",
+        summary="One version: its files, and where each copy is",
+        openapi_extra=gives(Shown),
+    )
     async def show(reference: str) -> Response:
         return answer(await cluster.show(reference))
 
-    @router.get("/watching", summary="What the watched folders wait for")
+    @router.get("/watching", summary="What the watched folders wait for", openapi_extra=gives(Waiting))
     async def watching() -> Response:
-        rows = [
-            {"path": path, "pending": [{"name": name, "waits_for": why} for name, why in waits]}
+        folders = (
+            WaitingFolder(path, tuple(WaitingName(name, why) for name, why in waits))
             for path, waits in inside.pending()
-        ]
-        return answer({"watching": rows})
+        )
+        return answer(Waiting(tuple(folders)))
 
-    @router.get("/operations", summary="What runs on any machine, and what ended lately")
+    @router.get("/operations", summary="What runs on any machine, and what ended lately", openapi_extra=gives(Running))
     async def operations() -> Response:
-        return answer({"operations": inside.operations.rows()})
+        return answer(Running(tuple(inside.operations.rows())))
 
-    @router.get("/events", summary="What happens, as server-sent events")
+    @router.get("/events", summary="What happens, as server-sent events", openapi_extra=EVENTS)
     async def events(request: Request) -> StreamingResponse:
         seen = request.headers.get("last-event-id", "")
         number = int(seen) if seen.isdecimal() else 0
