@@ -166,6 +166,8 @@ class Top(App[BaseException | None]):
             tab = self.query_one(f"#tab-{panel.id}", Tab)
             if tab.label_text != label:
                 tab.label = label
+        if self.screen_stack[0].focused is None:  # an empty table cannot have it
+            self.screen_stack[0].set_focus(self.panels[self._current].table)
 
     def _show_facts(self) -> None:
         found = self._snapshot

@@ -214,6 +214,18 @@ async def test_the_cursor_stays_on_its_row_while_rows_come() -> None:
         assert source.asked == ["qwen/step-10@1-abcdef"]
 
 
+async def test_a_panel_that_was_empty_has_the_keys_once_it_has_rows() -> None:
+    source = Showing(type(HEALTHY)(HEALTHY.status, (), HEALTHY.at))
+    async with showing(source) as (app, pilot):
+        await says(app, pilot, "Nothing is stored yet")
+        source.snapshot = HEALTHY
+        await says(app, pilot, "step-11")
+        await says(app, pilot, "Open")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: source.asked != [])
+        assert source.asked == ["qwen/step-11@1-abcdef"]
+
+
 async def test_what_runs_is_drawn_anew_in_its_row() -> None:
     source = Showing()
     async with showing(source) as (app, pilot):
