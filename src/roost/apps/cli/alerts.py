@@ -11,6 +11,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_watching import AlertRule, AlertsShown, AlertsTried, FiringAlert, WayTried
 from roost.apps.cli.words import counted, printable, table
 from roost.core.errors import Failed, RoostError, UsageError
 
@@ -44,31 +45,31 @@ def alerts(
     every = all_rules(thresholds_of(frame.settings))
     shown = rule_lines(every) if rules else state_lines(memory, wanted=frame.settings.alerts.wanted)
     frame.output.result(
-        {
-            "firing": [alert_fields(alert) for alert in memory.firing] if memory is not None else None,
-            "troubles": memory.troubles if memory is not None else {},
-            "looked_at": _time(memory.looked_at) if memory is not None and memory.looked_at else None,
-            "rules": [rule_fields(rule) for rule in every],
-        },
+        AlertsShown(
+            firing=tuple(firing_of(alert) for alert in memory.firing) if memory is not None else None,
+            troubles=memory.troubles if memory is not None else {},
+            looked_at=_time(memory.looked_at) if memory is not None and memory.looked_at else None,
+            rules=tuple(rule_of(rule) for rule in every),
+        ),
         shown,
     )
     return 0
 
 
-def alert_fields(alert: "Alert") -> dict[str, object]:
+def firing_of(alert: "Alert") -> FiringAlert:
     """An alert that fires, for scripts."""
-    return {
-        "alert": alert.name, "severity": alert.severity, "summary": alert.summary, "action": alert.action,
-        "labels": dict(alert.labels), "since": _time(alert.since),
-    }  # fmt: skip
+    return FiringAlert(
+        alert=alert.name, severity=alert.severity, summary=alert.summary, action=alert.action,
+        labels=dict(alert.labels), since=_time(alert.since),
+    )  # fmt: skip
 
 
-def rule_fields(rule: "Rule") -> dict[str, object]:
+def rule_of(rule: "Rule") -> AlertRule:
     """A rule for scripts."""
-    return {
-        "alert": rule.name, "severity": rule.severity, "for_s": rule.for_s, "expr": rule.expr, "summary": rule.summary,
-        "action": rule.action,
-    }  # fmt: skip
+    return AlertRule(
+        alert=rule.name, severity=rule.severity, for_s=rule.for_s, expr=rule.expr, summary=rule.summary,
+        action=rule.action,
+    )  # fmt: skip
 
 
 def state_lines(memory: "AlertMemory | None", *, wanted: bool) -> Iterator[str]:
@@ -126,16 +127,16 @@ async def _try(frame: Frame) -> int:
     for way in ways:
         frame.output.tell(f"sending to {way.to} ...")
         outcomes.append((way, time.monotonic(), await _outcome(way, message), time.monotonic()))
-    rows = [
-        {
-            "way": way.name, "to": way.to, "ok": error is None, "seconds": round(end - begun, 3),
-            "message": error.message if error else "", "hint": error.hint if error else "",
-        }
+    rows = tuple(
+        WayTried(
+            way=way.name, to=way.to, ok=error is None, seconds=round(end - begun, 3),
+            message=error.message if error else "", hint=error.hint if error else "",
+        )
         for way, begun, error, end in outcomes
-    ]  # fmt: skip
+    )  # fmt: skip
     failed = sum(1 for _, _, error, _ in outcomes if error is not None)
     frame.output.result(
-        {"ways": rows, "failed": failed}, _outcome_lines([(way, error) for way, _, error, _ in outcomes])
+        AlertsTried(ways=rows, failed=failed), _outcome_lines([(way, error) for way, _, error, _ in outcomes])
     )
     return Failed.exit_code if failed else 0
 

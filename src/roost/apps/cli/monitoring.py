@@ -9,6 +9,7 @@ import typer
 
 from roost.apps.cli.frame import Frame
 from roost.apps.cli.options import ConfigOption, HomeOption, JsonOption
+from roost.apps.cli.results_watching import MonitoringExported
 from roost.apps.cli.words import counted, printable
 from roost.core.errors import UsageError
 from roost.settings.units import parse_duration
@@ -57,10 +58,9 @@ def export(
     urls = {name: plan.url(name) for name in ("grafana", "prometheus", "alertmanager")}
     notes = list(_notes(frame, plan))
     frame.output.result(
-        {
-            "path": str(place), "files": names, "coordinator": str(plan.coordinator), "urls": urls,
-            "notes": notes,
-        },
+        MonitoringExported(
+            path=str(place), files=tuple(names), coordinator=str(plan.coordinator), urls=urls, notes=tuple(notes)
+        ),
         _lines(place, plan, names, urls),
     )  # fmt: skip
     for note in notes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from roost.apps.cli import results, results_here
+from roost.apps.cli import results, results_here, results_watching
 from roost.apps.cli.commands import COMMANDS, Command
 from roost.apps.cli.failure import EXIT_INTERRUPTED
 from roost.apps.cli.meter import Reading
@@ -45,6 +45,9 @@ RESULTS: Mapping[str, tuple[type, ...]] = {
     "discover": (results_here.Discovered,),
     "doctor": (results_here.Examined,),
     "status": (results.Status,),
+    "alerts": (results_watching.AlertsShown,),
+    "alerts test": (results_watching.AlertsTried,),
+    "monitoring export": (results_watching.MonitoringExported,),
     "top": (),
     "config show": (results_here.Configured,),
     "demo": (results_here.Demonstrated,),
