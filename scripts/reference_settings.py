@@ -28,6 +28,21 @@ ABOUT = {
     "repair.rate": "At most so much is copied by repair.",
     "scrub.every": "Within this time each node reads back everything that it holds; 0 is never.",
     "scrub.rate": "At most so much is read back by a scrub.",
+    "alerts.email.smtp": "Where alerts are mailed: `HOST:PORT` or `smtp://USER@HOST:587` (STARTTLS), "
+    "`smtps://USER@HOST:465` (TLS). The password is in `$ROOST_HOME/smtp-password`, or in `ROOST_SMTP_PASSWORD`.",
+    "alerts.email.from": "From whom the mail is; it may be left out where the user is an address.",
+    "alerts.email.to": "Who is mailed.",
+    "alerts.webhook.url": "Where alerts are posted. `{secret}` is what is in `$ROOST_HOME/webhook-secret`, or in "
+    "`ROOST_WEBHOOK_SECRET`.",
+    "alerts.webhook.template": "What is posted: `ntfy`, `slack`, `discord`, or text or JSON with words in braces, such "
+    "as `{title}`.",
+    "alerts.webhook.headers": "Headers of each post, such as `Authorization: Bearer {secret}`.",
+    "alerts.node_down": "How long a machine, or the coordinator, may be gone before that is told.",
+    "alerts.backup_age": "How long nothing may be stored before that is told; 0 is never.",
+    "alerts.hot": "At how many degrees Celsius a machine is called hot.",
+    "alerts.slow": "Stores and gathers at less are called slow; 0 is never.",
+    "alerts.every": "How often it is looked.",
+    "alerts.repeat": "How often what lasts is told again; 0 is once.",
 }
 """What each key does. A key that is not here is described by its section."""
 
