@@ -33,8 +33,8 @@ def page() -> str:
 
 def description() -> dict[str, Any]:
     """The OpenAPI description, asked of the application itself; no cluster stands behind it."""
-    nobody = cast(Inside, MagicMock())  # it is asked for its parts, and none of them is used
-    app = cast(Any, make_app(nobody, token=None))
+    nobody: Any = MagicMock()  # it is asked for its parts, and none of them is used
+    app = cast(Any, make_app(cast(Inside, nobody), nobody, nobody, token=None, grace_s=0.0))
     sent: list[dict[str, Any]] = []
 
     async def ask() -> None:

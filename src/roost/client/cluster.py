@@ -214,8 +214,12 @@ class AsyncCluster:
 
     async def show(self, reference: str) -> Shown:
         """One version: its files, its chunks and who has them now."""
+        from roost.client.saving import saving_of
+
         survey, listed, manifest = await self._find(reference)
         findings = await self._examine(survey, listed, Progress(), times=True)
+        relatives = await self.session.catalogue.relatives(listed.name)
+        saving = await self.session.runtime.in_thread(saving_of, manifest, relatives)
         row = row_of(listed)
         sizes = manifest.object_bytes()
         return Shown(
@@ -230,7 +234,8 @@ class AsyncCluster:
                 for i in manifest.objects()
             ),
             health=findings.health, copies=findings.copies, verified_at=moment_of(findings.verified_at),
-            complete=self._complete(survey, manifest),
+            complete=self._complete(survey, manifest), bytes_distinct=saving.distinct, bytes_encoded=saving.encoded,
+            bytes_shared=saving.shared,
         )  # fmt: skip
 
     async def verify(

@@ -95,7 +95,9 @@ class ChunkRow(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One version in full. `verified_at` is the oldest time at which any copy of it was last verified."""
+    """One version in full. `verified_at` is the oldest time at which any copy of it was last verified. Of one copy,
+    `bytes_distinct` are its chunks without repetitions, `bytes_encoded` the same at rest, and `bytes_shared` those at
+    rest that the newest other versions of its name and run need too."""
 
     name: str
     version: str
@@ -109,6 +111,9 @@ class Shown(msgspec.Struct, frozen=True):
     copies: int
     verified_at: str | None
     complete: bool
+    bytes_distinct: int = 0
+    bytes_encoded: int = 0
+    bytes_shared: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -56,6 +56,11 @@ class History:
         self._news.set()
         self._news = asyncio.Event()
 
+    @property
+    def number(self) -> int:
+        """Of the last event."""
+        return self._count
+
     def after(self, number: int) -> list[Numbered]:
         """Those that are remembered and have a higher number, the oldest first."""
         return [each for each in self._last if each.number > number]

@@ -1,8 +1,5 @@
 """The application: routes, page, metrics, and what refuses strangers, made for one coordinator."""
 
-from collections.abc import Awaitable, Callable
-from importlib.resources import files
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -12,26 +9,20 @@ from roost import __version__
 from roost.apps.api.answers import error_answer, roost_error_answer
 from roost.apps.api.guard import Guard
 from roost.apps.api.operations import deciding, moving
-from roost.apps.api.routes import looking
+from roost.apps.api.pages import add_pages
+from roost.apps.api.routes import following, looking
 from roost.apps.api.scrape import measuring
+from roost.apps.api.series import Series
+from roost.apps.api.vitals import Vitals
 from roost.apps.cli.failure import explain
 from roost.core.errors import RoostError
 from roost.node import Inside
 from roost.observe.log import get_logger
 
-PAGE = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/docs": ("docs.html", "text/html"),
-    "/docs.js": ("docs.js", "text/javascript"),
-}
-POLICY = "default-src 'self'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
-"""Nothing is loaded from anywhere else, and no other site may frame the page."""
 
-
-def make_app(inside: Inside, *, token: str | None) -> Guard:
-    """The ASGI application of a coordinator; `token` is what everybody must show, None on loopback."""
+def make_app(inside: Inside, series: Series, vitals: Vitals, *, token: str | None, grace_s: float) -> Guard:
+    """The ASGI application of a coordinator, with the samples of its `series` and the `vitals` of its nodes; `token` is
+    what everybody must show, None on loopback; `grace_s` is how long repair waits for a machine that went."""
     app = FastAPI(
         title="Roost",
         version=__version__,
@@ -39,7 +30,9 @@ def make_app(inside: Inside, *, token: str | None) -> Guard:
         redoc_url=None,
         docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
     )
-    for routes in (looking, moving, deciding, measuring):
+    app.include_router(looking(inside, vitals, grace_s=grace_s))
+    app.include_router(following(inside, series))
+    for routes in (moving, deciding, measuring):
         app.include_router(routes(inside))
 
     @app.exception_handler(RoostError)
@@ -62,16 +55,5 @@ def make_app(inside: Inside, *, token: str | None) -> Guard:
         first = error.errors()[0]
         return error_answer(400, "usage", f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}", "see /docs")
 
-    for path, (name, kind) in PAGE.items():
-        app.add_api_route(path, _static(name, kind), include_in_schema=False, response_class=Response)
+    add_pages(app)
     return Guard(app, token=token)
-
-
-def _static(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
-    """A route that answers with a file of the page, which may load nothing from anywhere else."""
-    data = files("roost.apps.api").joinpath("web", name).read_bytes()
-
-    async def page() -> Response:
-        return Response(data, media_type=kind, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
-
-    return page

@@ -10,6 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from roost.apps.api.answers import answer
 from roost.apps.api.described import EVENTS, gives
+from roost.apps.api.doing import doing
+from roost.apps.api.series import Series, SeriesAnswer
+from roost.apps.api.vitals import Vital, Vitals
+from roost.apps.api.where import CopyMap, copy_map
 from roost.apps.cli.nodes import told as node_told
 from roost.apps.cli.results import Nodes, Status
 from roost.apps.cli.selection import Selection, SortKey, parse_time
@@ -49,15 +53,30 @@ class Running(msgspec.Struct, frozen=True):
     operations: tuple[OperationRow, ...]
 
 
-def looking(inside: Inside) -> APIRouter:
+class Look(Status, frozen=True):
+    """The status; `doing` is what is done about what is wrong, `vitals` are those of the nodes, by their ids."""
+
+    doing: str
+    vitals: dict[str, Vital]
+
+
+class ShownMap(Shown, frozen=True):
+    """One version; when a `map` was asked for, it stands in the place of files and chunks."""
+
+    map: CopyMap | None = None
+
+
+def looking(inside: Inside, vitals: Vitals, *, grace_s: float) -> APIRouter:
     """What may be looked at. Nothing here asks the nodes for their chunks: health is that of the coordinator's last
     look, a minute old at most."""
     router = APIRouter(prefix="/api/v1", default_response_class=Response)
     cluster = inside.cluster
 
-    @router.get("/status", summary="Everything at one look", openapi_extra=gives(Status))
+    @router.get("/status", summary="Everything at one look", openapi_extra=gives(Look))
     async def status() -> Response:
-        return answer(status_told(await cluster.status(ask=False)))
+        found = await cluster.status(ask=False)
+        what = doing(found, inside.operations.running(), grace_s=grace_s)
+        return answer(status_told(found), doing=what, vitals={row.id: vitals.of(row.id) for row in found.nodes})
 
     @router.get("/nodes", summary="Who is in the cluster", openapi_extra=gives(Nodes))
     async def nodes() -> Response:
@@ -81,10 +100,23 @@ def looking(inside: Inside) -> APIRouter:
     @router.get(
         "/checkpoints/{reference:path}",
         summary="One version: its files, and where each copy is",
-        openapi_extra=gives(Shown),
+        openapi_extra=gives(ShownMap),
     )
-    async def show(reference: str) -> Response:
-        return answer(await cluster.show(reference))
+    async def show(
+        reference: str, map: Annotated[bool, Query(description="a small map in place of files and chunks")] = False
+    ) -> Response:  # fmt: skip
+        shown = await cluster.show(reference)
+        if not map:
+            return answer(shown)
+        drawn = await asyncio.to_thread(copy_map, shown)
+        return answer(msgspec.structs.replace(shown, files=(), chunks=()), map=drawn)
+
+    return router
+
+
+def following(inside: Inside, series: Series) -> APIRouter:
+    """What changes all the time: what waits, what runs, what happens, and how it went."""
+    router = APIRouter(prefix="/api/v1", default_response_class=Response)
 
     @router.get("/watching", summary="What the watched folders wait for", openapi_extra=gives(Waiting))
     async def watching() -> Response:
@@ -98,6 +130,12 @@ def looking(inside: Inside) -> APIRouter:
     async def operations() -> Response:
         return answer(Running(tuple(inside.operations.rows())))
 
+    @router.get(
+        "/series", summary="How space, throughput and failures went, by column", openapi_extra=gives(SeriesAnswer)
+    )
+    async def samples(since: float = 0.0) -> Response:
+        return answer(series.since(since))
+
     @router.get("/events", summary="What happens, as server-sent events", openapi_extra=EVENTS)
     async def events(request: Request) -> StreamingResponse:
         seen = request.headers.get("last-event-id", "")
@@ -110,6 +148,8 @@ def looking(inside: Inside) -> APIRouter:
 async def _events(inside: Inside, number: int) -> AsyncIterator[bytes]:
     """The events after `number`, and operations as they move; those that run already come at the next report."""
     history, operations = inside.history, inside.operations
+    if number > history.number:  # of a coordinator before this one
+        number = 0
     change = operations.number
     while not history.closed:
         for told in history.after(number):

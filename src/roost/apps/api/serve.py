@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
+from roost.apps.api.series import Series
+from roost.apps.api.vitals import Vitals
+from roost.client import NodeRow
 from roost.core.cluster import Address
 from roost.core.errors import Busy
 from roost.node import Beside, Inside, api_token
@@ -23,19 +27,27 @@ def serving(home: Home, settings: Settings) -> Beside:
     is taken, Busy ends the coordinator, but the default port may be another one."""
 
     async def beside(inside: Inside) -> None:
+        runtime = inside.cluster.session.runtime
         listening = open_socket(settings.api.listen)
         address = Address(settings.api.listen.host, listening.getsockname()[1])
         with contextlib.closing(listening):
-            token = None if address.is_loopback else await api_token(inside.cluster.session.runtime, home)
+            token = None if address.is_loopback else await api_token(runtime, home)
             # A second of work: in a thread, so that the heartbeats go on meanwhile.
-            server = await inside.cluster.session.runtime.in_thread(_server, inside, token)
+            vitals = Vitals(inside.cluster.node_metrics, runtime.now)
+            series = Series(
+                nodes=partial(_looked_at, inside, vitals), operations=inside.operations.rows, wall=runtime.wall
+            )
+            server = await runtime.in_thread(_server, inside, series, vitals, token, settings.repair.grace_s)
             url = f"http://{address}/"
             what = f"the page is at {url}" + (f", with the token in {home.api_token}" if token else "")
             await inside.opened(url, what)
             task = asyncio.create_task(server.serve(sockets=[listening]))
+            sampling = asyncio.create_task(series.run(runtime.sleep))
             try:
                 await asyncio.shield(task)
             finally:
+                sampling.cancel()
+                await asyncio.gather(sampling, return_exceptions=True)
                 server.should_exit = True
                 inside.history.close()
                 await task
@@ -63,7 +75,14 @@ def open_socket(wanted: Address) -> socket.socket:
     raise Busy(f"the API cannot listen at {wanted}: {reason.strerror}", hint="name another address in api.listen")
 
 
-def _server(inside: Inside, token: str | None) -> Any:
+async def _looked_at(inside: Inside, vitals: Vitals) -> Sequence[NodeRow]:
+    """The nodes as they are now, each asked for its vitals too."""
+    rows = await inside.cluster.nodes()
+    await vitals.look(rows)
+    return rows
+
+
+def _server(inside: Inside, series: Series, vitals: Vitals, token: str | None, grace_s: float) -> Any:
     import uvicorn
 
     from roost.apps.api.app import make_app
@@ -77,7 +96,8 @@ def _server(inside: Inside, token: str | None) -> Any:
 
     silence("uvicorn.error")  # what goes wrong in a route is told by our own log
     config = uvicorn.Config(
-        make_app(inside, token=token), log_config=None, access_log=False, lifespan="off", ws="none",
+        make_app(inside, series, vitals, token=token, grace_s=grace_s),
+        log_config=None, access_log=False, lifespan="off", ws="none",
         timeout_graceful_shutdown=STOP_LIMIT_S, server_header=False, limit_concurrency=BACKLOG,
     )  # fmt: skip
     return Server(config)

@@ -54,6 +54,7 @@ def facts(shown: "Shown") -> list[tuple[str, str]]:
         ("name", shown.name),
         ("version", shown.version),
         ("size", f"{size(shown.bytes)} in {counted(len(shown.files), 'entry', 'entries')}"),
+        ("at rest", _at_rest(shown)),
         ("stored", f"{moment(shown.stored_at)} from {shown.source}"),
         ("health", f"{shown.health}: {shown.copies} of {shown.redundancy} copies of everything"),
         ("verified", _verified(shown)),
@@ -73,6 +74,22 @@ def file_lines(shown: "Shown", *, most: int | None, hint: str = "") -> Iterator[
 
 
 _KINDS = {"d": "folder", "l": "symlink"}
+
+
+def _at_rest(shown: "Shown") -> str:
+    """What one copy takes, and where the rest went."""
+    if not shown.bytes:
+        return "nothing"
+    words = [
+        f"{size(count)} {why}"
+        for count, why in (
+            (shown.bytes - shown.bytes_distinct, "occur again in it"),
+            (shown.bytes_distinct - shown.bytes_encoded, "saved by compression"),
+            (shown.bytes_shared, "shared with other versions"),
+        )
+        if count
+    ]
+    return f"{size(shown.bytes_encoded)} a copy{': ' if words else ''}{', '.join(words)}"
 
 
 def _verified(shown: "Shown") -> str:

@@ -1,16 +1,21 @@
 """The API's answers: the same values as ``--json``, errors as they are there, filters, lines, events, metrics."""
 
 import asyncio
+import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Any, cast
 
 import httpx
 import pytest
 from msgspec.structs import replace
 
-from cli_stand_in import NODE, StandInCluster, row
+from cli_stand_in import NODE, STATUS, StandInCluster, row
 from roost.apps.api.app import make_app
+from roost.apps.api.series import Series
+from roost.apps.api.vitals import Vitals
 from roost.client import AsyncCluster
 from roost.core.errors import Damaged, NotFound, Unreachable
 from roost.core.ids import NodeId
@@ -40,7 +45,11 @@ def serve(scenario: Scenario, cluster: StandInCluster, *, token: str | None = No
         inside = Inside(
             cast(AsyncCluster, cluster), History(lambda: 1000.0), lambda: pending, told, operations, metrics
         )  # fmt: skip
-        app = cast(Any, make_app(inside, token=token))
+        vitals = Vitals(cluster.node_metrics, lambda: 0.0)
+        series = Series(nodes=cluster.nodes, operations=operations.rows, wall=lambda: 1000.0)
+        with contextlib.suppress(ZeroDivisionError):
+            await series.sample()
+        app = cast(Any, make_app(inside, series, vitals, token=token, grace_s=600.0))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7480") as client:
             await scenario(client, inside)
@@ -56,13 +65,30 @@ def test_what_is_looked_at_is_what_the_commands_say() -> None:
             "All is well:",
             NODE.name,
         )
+        assert status["vitals"][NODE.id] == {"rate_in": None, "rate_out": None, "temperature_celsius": None}
         assert (await client.get("/api/v1/nodes")).json()["nodes"][0]["state"] == "alive"
         shown = (await client.get("/api/v1/checkpoints/run/step-7")).json()
         assert shown["files"][0]["path"] == "model.safetensors"
         [waiting] = (await client.get("/api/v1/watching")).json()["watching"]
         assert waiting["pending"] == [{"name": "step-8", "waits_for": "still written"}]
 
+        drawn = (await client.get("/api/v1/checkpoints/run/step-7?map=true")).json()
+        assert (drawn["files"], drawn["chunks"], drawn["map"]["files"]) == ([], [], 1)
+        assert [strip["node"] for strip in drawn["map"]["nodes"]] == ["pi-1", "pi-2"]
+        assert (await client.get("/api/v1/series")).json()["used"] == [10]
+        assert (await client.get("/api/v1/series?since=1000")).json()["used"] == []
+
     serve(scenario, StandInCluster())
+
+
+def test_what_is_wrong_comes_with_what_is_done_about_it() -> None:
+    cluster = StandInCluster()
+    cluster.found = replace(STATUS, by_health={"degraded": 1}, nodes=(NODE, replace(NODE, name="pi-2", state="down")))
+
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        assert "Waiting 10 min for pi-2" in (await client.get("/api/v1/status")).json()["doing"]
+
+    serve(scenario, cluster)
 
 
 def test_the_list_is_filtered_by_run_step_and_time() -> None:
@@ -128,6 +154,16 @@ def test_events_are_a_stream_that_goes_on_from_where_it_was() -> None:
     serve(scenario, StandInCluster())
 
 
+def test_a_number_of_the_coordinator_before_this_one_begins_anew() -> None:
+    async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
+        inside.history.add(Event("ready", "it is ready"))
+        asyncio.get_running_loop().call_later(0.1, inside.history.close)
+        answer = await client.get("/api/v1/events", headers={"Last-Event-ID": "99"})
+        assert "id: 1\nevent: ready" in answer.text
+
+    serve(scenario, StandInCluster())
+
+
 def test_long_operations_answer_with_lines_as_they_run() -> None:
     cluster = StandInCluster(moves=(500, 500))
 
@@ -158,12 +194,20 @@ def test_strangers_get_nothing_and_the_token_opens_the_page() -> None:
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     async def scenario(client: httpx.AsyncClient, inside: Inside) -> None:
-        for path in ("/", "/page.css", "/page.js", "/docs", "/docs.js"):
+        names = [path.name for path in files("roost.apps.api").joinpath("web").iterdir() if path.is_file()]
+        asked = {"page.html": "", "docs.html": "docs"}
+        assert {"page.html", "page.js", "charts.js"} <= set(names)
+        for path in [f"/{asked.get(name, name)}" for name in names]:
             answer = await client.get(path)
-            assert answer.status_code == 200
+            assert answer.status_code == 200, path
             assert "default-src 'self'" in answer.headers["content-security-policy"]
-            assert "http://" not in answer.text
-            assert "https://" not in answer.text
+            assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", answer.text), path
+            again = await client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        assert (await client.get("/vendored/uPlot.iife.min.js")).text.startswith(
+            "/*! https://github.com/leeoniya/uPlot"
+        )
+        assert (await client.get("/vendored/uPlot.LICENSE")).status_code == 404
 
     serve(scenario, StandInCluster())
 
