@@ -77,6 +77,15 @@ install_older() {
     fi || die "$output" "The installation of an older safetensors failed; why is above."
 }
 
+# install_axe: axe-core, which looks at the page for people who see or hear it otherwise. Without npm, or where it does not
+# answer, that test is skipped and says so.
+install_axe() {
+    command -v npm >/dev/null 2>&1 || return 0
+    mkdir -p "$VENV/axe-core"
+    (cd "$VENV/axe-core" && npm pack --silent axe-core@4 >/dev/null 2>&1 && tar -xzf axe-core-*.tgz && rm -f axe-core-*.tgz) ||
+        say "axe-core could not be brought by npm: the test that needs it is skipped"
+}
+
 # ensure_environment run|dev|frameworks: on return .venv holds Roost as pyproject.toml asks, with the developer's tools
 # for `dev`, and for `frameworks` also the libraries whose checkpoints the slow tests store.
 ensure_environment() {
@@ -97,11 +106,12 @@ ensure_environment() {
     done
     case "$1" in
         dev) project="${ROOT}[dev]" ;;
-        frameworks) project="${ROOT}[dev,frameworks]" ;;
+        frameworks) project="${ROOT}[dev,frameworks,browser]" ;;
     esac
     install_project "$project"
     if [ "$1" = frameworks ]; then
         install_older
+        install_axe
     fi
     printf '%s\n' "$ROOT" >"$VENV/.roost-root"
     printf '%s\n' "$wanted" >"$VENV/.roost-$1"

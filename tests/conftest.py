@@ -20,4 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sim", type=int, default=100, metavar="N", help="how many seeds the simulator in tests/sim runs (default 100)"
     )
+    parser.addoption(
+        "--pictures", default=None, metavar="FOLDER", help="make the pictures of the page for the documentation"
+    )
     parser.addoption("--seed", type=int, default=None, metavar="N", help="run this one seed of tests/sim again")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-TOGETHER = ("tests/e2e/", "tests/lab/", "tests/security/")
+TOGETHER = ("tests/browser/", "tests/e2e/", "tests/lab/", "tests/security/")
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]

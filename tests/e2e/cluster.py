@@ -129,6 +129,13 @@ class Cluster:
         to = self.root / "gathered" / str(len(self._programs))
         return Path(self.done("gather", name, "--to", to, *arguments, home=home)["path"])
 
+    def page(self) -> str:
+        """Where the coordinator's page is, as `status` tells it once it is there."""
+        for _ in range(60):  # each asks a command, which takes its time
+            if page := self.done("status")["page"]:
+                return str(page)
+        raise AssertionError("the coordinator says of no page")
+
     def rows(self) -> dict[str, dict[str, Any]]:
         """What `roost nodes` tells, by node id."""
         return {row["id"]: row for row in self.done("nodes")["nodes"]}

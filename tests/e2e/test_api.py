@@ -26,11 +26,7 @@ def port(cluster: Cluster) -> int:
 
 
 def port_of(cluster: Cluster) -> int:
-    """Where the coordinator's page is, as `status` tells it once it is there."""
-    for _ in range(60):  # each asks a command, which takes its time
-        if page := cluster.done("status")["page"]:
-            return int(page.rpartition(":")[2].strip("/"))
-    raise AssertionError("the coordinator says of no page")
+    return int(cluster.page().rpartition(":")[2].strip("/"))
 
 
 def call(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
