@@ -22,7 +22,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "gather": (), "ls": ("--sort", "beauty"), "show": (), "verify": ("--beauty",), "repair": ("now",),
     "scrub": ("a", "b"), "rm": (), "undelete": (), "export": ("only/one",), "import": (), "nodes": ("--beauty",),
     "nodes drain": (), "nodes forget": (), "discover": ("--seconds", "1000"), "doctor": ("more",),
-    "status": ("more",), "alerts": ("--beauty",), "alerts test": ("more",), "monitoring export": (), "top": (), "config show": ("more",), "demo": ("more",), "bench": ("--bytes", "1"),
+    "status": ("more",), "alerts": ("--beauty",), "alerts test": ("more",), "monitoring export": (),
+    "top": (), "config show": ("more",), "demo": ("more",), "bench": ("--bytes", "1"),
     "bench repair": ("--bytes", "1"),
 }  # fmt: skip
 
