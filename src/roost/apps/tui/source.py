@@ -8,6 +8,7 @@ from typing import Protocol
 
 from roost.apps.tui.coordinator import Coordinator, Happened
 from roost.client import AsyncCluster, ClusterStatus, ListedRow, Shown
+from roost.client.alert_memory import with_untold_alerts
 from roost.client.backup_notes import with_missed_backups
 from roost.client.run_state import serving
 from roost.core.cluster import NodeState
@@ -92,6 +93,7 @@ class ClusterSource:
             self._asked_at = None
         self._alive = alive
         status = await runtime.in_thread(with_missed_backups, status, self._home)
+        status = await runtime.in_thread(with_untold_alerts, status, self._home)
         rates = await self._rates(sorted(alive))
         coordinator = self._coordinator_at(status.page)
         if coordinator is None:

@@ -216,7 +216,7 @@ async def test_the_cursor_stays_on_its_row_while_rows_come() -> None:
 
 async def test_a_panel_that_was_empty_has_the_keys_once_it_has_rows() -> None:
     source = Showing(type(HEALTHY)(HEALTHY.status, (), HEALTHY.at))
-    async with showing(source) as (app, pilot):
+    async with showing(source, ROOMY) as (app, pilot):
         await says(app, pilot, "Nothing is stored yet")
         source.snapshot = HEALTHY
         await says(app, pilot, "step-11")
