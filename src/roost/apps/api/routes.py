@@ -107,7 +107,7 @@ def looking(inside: Inside, vitals: Vitals, *, grace_s: float) -> APIRouter:
     ) -> Response:  # fmt: skip
         shown = await cluster.show(reference)
         if not map:
-            return answer(shown)
+            return answer(shown, map=None)
         drawn = await asyncio.to_thread(copy_map, shown)
         return answer(msgspec.structs.replace(shown, files=(), chunks=()), map=drawn)
 

@@ -13,7 +13,16 @@ from roost.client import RemoveResult, WatchRow
 from roost.node import Inside
 from unit.apps.api.test_api import serve
 
-LOOKS = ("status", "nodes", "checkpoints", "checkpoints/run/step-7", "watching", "operations")
+LOOKS = (
+    "status",
+    "nodes",
+    "checkpoints",
+    "checkpoints/run/step-7",
+    "checkpoints/run/step-7?map=true",
+    "series",
+    "watching",
+    "operations",
+)
 DOES = {
     "store": {"path": "/x"}, "gather": {"reference": "run/step-7", "to": "/y"}, "verify": {}, "repair": {},
     "drain": {"node": "pi-1"}, "remove": {"reference": "run/step-7"}, "undelete": {"reference": "run/step-7@1-abcdef"},

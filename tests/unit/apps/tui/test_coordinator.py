@@ -48,6 +48,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 def serving(answers: dict[str, tuple[int, bytes]]) -> Iterator[Any]:
     """A server of these answers, by path; `url` is where."""
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.handle_error = lambda *_: None  # who asked may be gone
     server.answers, server.tokens, server.over = answers, [], threading.Event()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
