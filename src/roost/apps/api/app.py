@@ -13,8 +13,8 @@ from roost.apps.api.pages import add_pages
 from roost.apps.api.routes import following, looking
 from roost.apps.api.scrape import measuring
 from roost.apps.api.series import Series
-from roost.apps.api.vitals import Vitals
 from roost.apps.cli.failure import explain
+from roost.apps.vitals import Vitals
 from roost.core.errors import RoostError
 from roost.node import Inside
 from roost.observe.log import get_logger

@@ -12,12 +12,12 @@ from roost.apps.api.answers import answer
 from roost.apps.api.described import EVENTS, gives
 from roost.apps.api.doing import doing
 from roost.apps.api.series import Series, SeriesAnswer
-from roost.apps.api.vitals import Vital, Vitals
 from roost.apps.api.where import CopyMap, copy_map
 from roost.apps.cli.nodes import told as node_told
 from roost.apps.cli.results import Nodes, Status
 from roost.apps.cli.selection import Selection, SortKey, parse_time
 from roost.apps.cli.status import told as status_told
+from roost.apps.vitals import Vital, Vitals
 from roost.client import Listing, Shown
 from roost.core.checkpoint import run_of
 from roost.core.ids import CheckpointName

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from roost.apps.api.series import Series
-from roost.apps.api.vitals import Vitals
+from roost.apps.vitals import Vitals
 from roost.client import NodeRow
 from roost.core.cluster import Address
 from roost.core.errors import Busy

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from roost.apps.cli.words import counted, duration, moment, printable, rate, size, whole_duration
 from roost.apps.tui.source import Snapshot
+from roost.apps.vitals import Vital
 from roost.client import ListedRow, NodeRow
 from roost.core.checkpoint import Health, run_of, step_of
 from roost.core.cluster import NodeState
@@ -118,9 +119,10 @@ def node_rows(snapshot: Snapshot, wanted: str) -> list[Row]:
 
     def rows() -> Iterator[Row]:
         for node in snapshot.status.nodes:
-            rates = snapshot.rates.get(node.id)
-            into, out = (rate(rates.into), rate(rates.out)) if rates is not None else ("?", "?")
-            said = node.problem or (node.scrub if node.scrub else "")
+            vital = snapshot.vitals.get(node.id) or Vital()
+            into, out = (rate(one) if one is not None else "?" for one in (vital.rate_in, vital.rate_out))
+            warm = f"{vital.temperature_celsius:.0f} °C" if vital.temperature_celsius is not None else ""
+            said = ", ".join(part for part in (warm, node.problem or node.scrub) if part)
             yield Row(
                 node.id,
                 _cells(node.name, word(node.state), _size(node.bytes_used), _size(node.bytes_free), into, out, said),

@@ -1,38 +1,27 @@
 """Where the live view gets what it shows: snapshots of the cluster, asked again and again, by any paired machine."""
 
-import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost.apps.tui.coordinator import Coordinator, Happened
+from roost.apps.vitals import Vital, Vitals
 from roost.client import AsyncCluster, ClusterStatus, ListedRow, Shown
 from roost.client.alert_memory import with_untold_alerts
 from roost.client.backup_notes import with_missed_backups
 from roost.client.run_state import serving
 from roost.core.cluster import NodeState
-from roost.core.errors import RoostError
 from roost.node.operations import OperationRow
 from roost.settings.paths import Home
 
 ASK_EVERY_S = 60.0
 """Where no coordinator looks, the nodes are asked so often for what they have."""
-_MOVED = re.compile(r'^roost_transfer_bytes_total\{.*direction="(in|out)".*\} (\S+)$', re.MULTILINE)
 ALIVE = (NodeState.ALIVE, NodeState.DRAINING)
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Bytes a second that come in and go out of a node."""
-
-    into: float
-    out: float
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The cluster at one moment: `at` in seconds since 1970. `checkpoints` are the newest versions; `rates` are
+    """The cluster at one moment: `at` in seconds since 1970. `checkpoints` are the newest versions; `vitals` are
     those known, by node id; `operations` is None, and `events` are empty, where the coordinator does not run."""
 
     status: ClusterStatus
@@ -40,16 +29,7 @@ class Snapshot:
     at: float
     operations: Sequence[OperationRow] | None = None
     events: Sequence[Happened] = ()
-    rates: Mapping[str, Rates] = field(default_factory=dict)
-
-
-def moved(metrics: bytes) -> tuple[int, int]:
-    """The bytes that came in and went out of a node since it started, by its metrics, in the text format of
-    Prometheus."""
-    sums = {"in": 0.0, "out": 0.0}
-    for direction, value in _MOVED.findall(metrics.decode(errors="replace")):
-        sums[direction] += float(value)
-    return int(sums["in"]), int(sums["out"])
+    vitals: Mapping[str, Vital] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -78,7 +58,7 @@ class ClusterSource:
         self._coordinator: Coordinator | None = None
         self._asked_at: float | None = None
         self._alive: frozenset[str] = frozenset()
-        self._moved: dict[str, tuple[float, int, int]] = {}
+        self._vitals = Vitals(cluster.node_metrics, self._runtime.now)
 
     async def look(self) -> Snapshot:
         """See `Source.look`."""
@@ -94,36 +74,14 @@ class ClusterSource:
         self._alive = alive
         status = await runtime.in_thread(with_missed_backups, status, self._home)
         status = await runtime.in_thread(with_untold_alerts, status, self._home)
-        rates = await self._rates(sorted(alive))
+        self._vitals.want()
+        await self._vitals.look(status.nodes)
+        vitals = self._vitals.found
         coordinator = self._coordinator_at(status.page)
         if coordinator is None:
-            return Snapshot(status, listing.checkpoints, runtime.wall(), rates=rates)
+            return Snapshot(status, listing.checkpoints, runtime.wall(), vitals=vitals)
         operations = await runtime.in_thread(coordinator.operations)
-        return Snapshot(status, listing.checkpoints, runtime.wall(), operations, coordinator.events(), rates)
-
-    async def _rates(self, nodes: Sequence[str]) -> dict[str, Rates]:
-        """What these nodes move, each asked now; without those that do not tell."""
-        moved = await asyncio.gather(*(self._moved_by(node) for node in nodes))
-        rates = ((node, self._rate(node, counts)) for node, counts in zip(nodes, moved, strict=True))
-        return {node: rate for node, rate in rates if rate is not None}
-
-    async def _moved_by(self, node: str) -> tuple[int, int] | None:
-        try:
-            return moved(await self._cluster.node_metrics(node))
-        except RoostError:
-            return None
-
-    def _rate(self, node: str, moved: tuple[int, int] | None) -> Rates | None:
-        """What a node moves, from what it had moved when it was asked last."""
-        before = self._moved.pop(node, None)
-        if moved is None:
-            return None
-        now = self._runtime.now()
-        self._moved[node] = (now, *moved)
-        if before is None or now <= before[0] or moved[0] < before[1] or moved[1] < before[2]:
-            return None
-        seconds = now - before[0]
-        return Rates((moved[0] - before[1]) / seconds, (moved[1] - before[2]) / seconds)
+        return Snapshot(status, listing.checkpoints, runtime.wall(), operations, coordinator.events(), vitals)
 
     def _coordinator_at(self, page: str) -> Coordinator | None:
         if self._coordinator is not None and self._coordinator.page != page:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from cli_stand_in import NODE, STATUS, StandInCluster, row
 from roost.apps.api.app import make_app
 from roost.apps.api.series import Series
-from roost.apps.api.vitals import Vitals
+from roost.apps.vitals import Vitals
 from roost.client import AsyncCluster
 from roost.core.errors import Damaged, NotFound, Unreachable
 from roost.core.ids import NodeId

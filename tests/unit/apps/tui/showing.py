@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from cli_stand_in import NODE, SHOWN, STATUS, row
 from roost.apps.tui.coordinator import Happened
-from roost.apps.tui.source import Rates, Snapshot
+from roost.apps.tui.source import Snapshot
 from roost.apps.tui.top import Top
+from roost.apps.vitals import Vital
 from roost.client import Shown, WatchRow
 from roost.node.operations import OperationRow
 
@@ -30,7 +31,7 @@ HEALTHY = Snapshot(
     AT,
     (RUNNING, ENDED),
     (Happened(AT, "qwen/step-4 is stored", "stored"), Happened(AT - 5, "pi-2 is down", "node-down")),
-    {NODE.id: Rates(1 << 20, 2 << 20)},
+    {NODE.id: Vital(1 << 20, 2 << 20, 51.4)},
 )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_no_name_writes_to_the_terminal() -> None:
 
 def test_nodes_with_and_without_rates() -> None:
     first, second = texts(node_rows(HEALTHY, ""))
-    assert first == "pi-1 alive 10 B 20 B 1.00 MiB/s 2.00 MiB/s"
+    assert first == "pi-1 alive 10 B 20 B 1.00 MiB/s 2.00 MiB/s 51 °C"
     assert second == "pi-2 alive 10 B 20 B ? ?"
     status = replace(HEALTHY.status, nodes=(replace(NODE, state="down", bytes_used=None, problem="silent"),))
     assert texts(node_rows(Snapshot(status, (), AT), "")) == ["pi-1 DOWN ? 20 B ? ? silent"]

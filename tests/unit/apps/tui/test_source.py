@@ -1,6 +1,5 @@
-"""Where the live view's snapshots come from: whom it asks for health and when, and the rates that it reckons."""
+"""Where the live view's snapshots come from: whom it asks for health, for rates, and when."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +7,8 @@ from types import SimpleNamespace
 from msgspec.structs import replace
 
 from cli_stand_in import NODE, STATUS, row
-from roost.apps.tui.source import ASK_EVERY_S, ClusterSource, Rates, moved
+from roost.apps.tui.source import ASK_EVERY_S, ClusterSource
+from roost.apps.vitals import Vital
 from roost.client import ClusterStatus, Listing
 from roost.core.errors import Unreachable
 from roost.core.runtime import SystemRuntime
@@ -72,7 +72,7 @@ async def test_without_a_coordinator_the_nodes_are_asked_each_minute(tmp_path: P
         found = await asking.look()
     assert cluster.asked == [True, False, False, True, False]
     assert (found.operations, found.events) == (None, ())
-    assert found.rates == {NODE.id: Rates(0.0, 0.0)}
+    assert found.vitals == {NODE.id: Vital(0.0, 0.0)}
 
 
 async def test_they_are_asked_at_once_when_a_node_has_gone(tmp_path: Path) -> None:
@@ -86,32 +86,9 @@ async def test_they_are_asked_at_once_when_a_node_has_gone(tmp_path: Path) -> No
     assert cluster.asked == [True, False, False, True, False]
 
 
-def rates(steps: Sequence[tuple[float, tuple[int, int] | None]], home: Path) -> list[Rates | None]:
-    asking, cluster = source(home)
-    found = []
-    for at, counts in steps:
-        cluster.clock.at = at
-        found.append(asking._rate("pi-1", counts))
-    return found
-
-
-def test_rates_are_of_the_time_between_two_looks(tmp_path: Path) -> None:
-    assert rates([(1, (100, 0)), (3, (300, 50))], tmp_path) == [None, Rates(100.0, 25.0)]
-
-
-def test_a_node_that_was_started_again_has_no_rate_at_first(tmp_path: Path) -> None:
-    assert rates([(1, (100, 100)), (2, (5, 5)), (3, (6, 5))], tmp_path) == [None, None, Rates(1.0, 0.0)]
-    assert rates([(1, (100, 100)), (2, None), (3, (200, 100))], tmp_path) == [None, None, None]
-
-
-def test_what_a_node_moved_is_the_sum_over_its_peers() -> None:
-    assert moved(METRICS) == (105, 1000)
-    assert moved(b"") == (0, 0)
-
-
 async def test_a_node_that_does_not_tell_has_no_rate(tmp_path: Path) -> None:
     asking, cluster = source(tmp_path)
     cluster.status = replace(cluster.status, nodes=(NODE, replace(NODE, id="1" * 32)))
     await asking.look()
     cluster.clock.at += 1
-    assert set((await asking.look()).rates) == {NODE.id}
+    assert set((await asking.look()).vitals) == {NODE.id}

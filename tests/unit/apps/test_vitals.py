@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from cli_stand_in import NODE
-from roost.apps.api.vitals import WANTED_S, Vital, Vitals
+from roost.apps.vitals import WANTED_S, Vital, Vitals
 from roost.core.errors import Unreachable
 
 TEXT = """\
 # TYPE roost_transfer_bytes_total counter
 roost_transfer_bytes_total{{peer="desk",direction="in"}} {into}
-roost_transfer_bytes_total{{peer="pi-2",direction="in"}} 5.0
+roost_transfer_bytes_total{{direction="in",peer="a }} \\" client"}} 5.0
 roost_transfer_bytes_total{{peer="desk",direction="out"}} 7.0
 roost_host_temperature_celsius 51.5
 roost_host_boot_time_seconds 1.0
@@ -50,7 +50,7 @@ def test_rates_are_those_since_it_was_asked_before() -> None:
     nodes.at, nodes.into = 10.0, 600.0
     assert nodes.look() == Vital(50.0, 0.0, 51.5)
     nodes.at, nodes.into = 20.0, 0.0  # started again
-    assert nodes.look() == Vital(0.0, 0.0, 51.5)
+    assert nodes.look() == Vital(None, None, 51.5)
     assert nodes.asked == [NODE.id] * 3, "who is down is not asked"
 
 

@@ -50,9 +50,13 @@ class Vitals:
         self._wanted_at = float("-inf")
         self.found: Mapping[str, Vital] = {}
 
-    def of(self, node: str) -> Vital:
-        """The last that is known of a node. Somebody looks: the nodes are asked for a while."""
+    def want(self) -> None:
+        """Somebody looks: the nodes are asked for a while."""
         self._wanted_at = self._now()
+
+    def of(self, node: str) -> Vital:
+        """The last that is known of a node, which somebody wants to know."""
+        self.want()
         return self.found.get(node) or Vital()
 
     async def look(self, rows: Iterable[NodeRow]) -> None:
@@ -92,8 +96,7 @@ def _vital(before: _Reading | None, now: _Reading) -> Vital:
     if before is None or now.at <= before.at:
         return Vital(temperature_celsius=now.temperature)
 
-    def rate(direction: str) -> float:
-        """A node that was started again counts from nothing."""
-        return max(0.0, now.moved[direction] - before.moved[direction]) / (now.at - before.at)
-
-    return Vital(round(rate("in"), 1), round(rate("out"), 1), now.temperature)
+    if any(now.moved[way] < before.moved[way] for way in now.moved):  # it was started again, and counts from nothing
+        return Vital(temperature_celsius=now.temperature)
+    into, out = ((now.moved[way] - before.moved[way]) / (now.at - before.at) for way in ("in", "out"))
+    return Vital(round(into, 1), round(out, 1), now.temperature)
