@@ -9,14 +9,13 @@ import platform
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from roost.client.alert_memory import AlertMemory, forget_alerts, read_alerts, write_alerts
+from roost.client.alert_memory import AlertMemory, read_alerts, write_alerts
 from roost.core.errors import RoostError
 from roost.core.runtime import Runtime
 from roost.disk.port import Disk
 from roost.node.events import Event, Say
-from roost.node.thresholds import thresholds_of
-from roost.node.ways import Message, Way, deliver, ways_of
-from roost.observe.alerts import Rule, Watcher, all_rules
+from roost.node.ways import Message, Way, deliver
+from roost.observe.alerts import Rule
 from roost.observe.conditions import Moment
 from roost.observe.firing import Alert, Firing, Ledger, Notice, fields_of
 from roost.observe.log import get_logger
@@ -24,7 +23,6 @@ from roost.observe.notice import text_of, title_of
 from roost.observe.samples import Growth, Sample
 from roost.settings.alerting import Alerts
 from roost.settings.paths import Home
-from roost.settings.schema import Settings
 
 LOOK_LIMIT_S = 60.0
 BEGIN_S = 15.0
@@ -200,17 +198,3 @@ class Alerting:
                 get_logger(__name__).warning("what was told is not kept", why=error.message)
                 return
             self._kept, self._kept_s = state, now_s
-
-
-def alerting_of(
-    runtime: Runtime, disk: Disk, home: Home, settings: Settings, watcher: Watcher, *, cluster: str, look: Look,
-    say: Say,
-) -> Alerting | None:  # fmt: skip
-    """The notifier that the settings ask for, with the rules that a `watcher` judges; None when nobody is to be told.
-    Blocks for a moment."""
-    if not settings.alerts.wanted:
-        forget_alerts(disk, home)
-        return None
-    rules = [rule for rule in all_rules(thresholds_of(settings)) if rule.watched_by == watcher]
-    ways = ways_of(settings.alerts, home)
-    return Alerting(runtime, disk, home, settings.alerts, rules, ways, cluster=cluster, look=look, say=say)

@@ -13,7 +13,6 @@ from functools import partial
 from roost.checkpoints.steward import Steward
 from roost.client.cluster import AsyncCluster
 from roost.client.discovering import finder_of
-from roost.client.overview import node_metrics
 from roost.client.run_state import RunState, read_run_state, take_home, write_run_state
 from roost.client.session import Session, hello_of, member_network, open_session
 from roost.cluster.agent import Agent
@@ -23,7 +22,7 @@ from roost.cluster.exchange import record_handlers
 from roost.cluster.membership import Membership, describe_self
 from roost.cluster.pulse import Pulse
 from roost.codec.records import SealedAuthority, encode_record
-from roost.core.cluster import Address, Member, NodeState, View
+from roost.core.cluster import Address, NodeState, View
 from roost.core.errors import Busy, NotAdmitted, RoostError
 from roost.core.ids import NodeId
 from roost.core.runtime import SystemRuntime
@@ -31,14 +30,13 @@ from roost.disk.posix import PosixDisk
 from roost.net.contacts import Contacts
 from roost.net.server import Call, Reply, Server
 from roost.net.stream import Listener, Peer
-from roost.node.alerting import Alerting, alerting_of
 from roost.node.authority import keep_sealed, refuse_node_home, take_identity
 from roost.node.events import Event, History, Say, until_signalled
 from roost.node.inside import Beside, Inside
 from roost.node.inviting import Inviting
 from roost.node.local import LocalNode, LocalNodes, watch_deaths
+from roost.node.notifier import notifier_of
 from roost.node.observing import Observing
-from roost.node.sampling import cluster_samples
 from roost.node.strangers import stranger_handlers
 from roost.node.upkeep import steward_of
 from roost.node.watching import Watching
@@ -237,8 +235,12 @@ class _Coordinator:
             group.create_task(watch_deaths(self._runtime, self._local, died))
             group.create_task(self._tell_deaths(died, session.membership))
             group.create_task(self._tell_ready(session, agent, ready_at))
-            if (alerting := await self._alerting(session, pulse)) is not None:
-                group.create_task(alerting.run())
+            notifier = await notifier_of(
+                self._runtime, self._disk, self._home, self._settings, "coordinator",
+                cluster=cluster_name_of(self._identity.authority), look=self._observing.samples, say=self._say,
+            )  # fmt: skip
+            if notifier is not None:
+                group.create_task(notifier.run())
             for folder in self._settings.watch:
                 group.create_task(self._watching.run(session, folder))
             if self._beside is not None:
@@ -250,18 +252,6 @@ class _Coordinator:
         return Inside(
             cluster, self._history, self._watching.pending, self._opened, seen.operations, seen.metrics
         )  # fmt: skip
-
-    async def _alerting(self, session: Session, pulse: Pulse) -> Alerting | None:
-        def nodes() -> list[Member]:
-            alive = pulse.alive()
-            return [member for member in session.membership.view.storage if member.node_id in alive]
-
-        look = cluster_samples(
-            self._runtime, own=self._observing.metrics, of_node=partial(node_metrics, session), nodes=nodes
-        )
-        name = cluster_name_of(self._identity.authority)
-        wanted = partial(alerting_of, self._runtime, self._disk, self._home, self._settings, "coordinator")
-        return await self._runtime.in_thread(partial(wanted, cluster=name, look=look, say=self._say))
 
     async def _opened(self, url: str, text: str) -> None:
         self._page = url

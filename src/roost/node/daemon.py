@@ -5,10 +5,10 @@ import contextlib
 import os
 import platform
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roost.checkpoints.scrub import Terms
-from roost.client.alert_memory import forget_alerts
 from roost.client.discovering import finder_of
 from roost.client.run_state import RunState, take_home, write_run_state
 from roost.client.session import member_network, open_session
@@ -25,6 +25,7 @@ from roost.net.tcp import TcpNetwork
 from roost.node.events import Event, Say, until_signalled
 from roost.node.joining import Invitation, admitted
 from roost.node.node import STORE_ID_PATH, Node, NodeOptions
+from roost.node.notifier import notifier_of
 from roost.observe.log import bound
 from roost.security.authority import KEY_PATH, cluster_name_of
 from roost.security.identity import Identity
@@ -32,7 +33,7 @@ from roost.settings.paths import Home
 from roost.settings.schema import Settings, default_settings
 
 if TYPE_CHECKING:
-    from roost.node.alerting import Alerting
+    from roost.node.alerting import Look
 
 NAME_PATH = "identity/name"
 TELL_AGAIN_S = 60.0
@@ -145,8 +146,11 @@ async def _serve(
         with bound(node=name):
             node = Node(runtime, network, disk, identity, options, sighted=finder.addresses)
             finder.found = lambda sighting: node.meet(sighting.advert.node)
-            alerting = await runtime.in_thread(_alerting, runtime, disk, home, settings, identity, node, say)
-            await node.run(ready=ready, beside=alerting.run if alerting is not None else None)
+            notifier = await notifier_of(
+                runtime, disk, home, settings, "node", cluster=cluster_name_of(identity.authority),
+                look=partial(_coordinators, node), say=say,
+            )  # fmt: skip
+            await node.run(ready=ready, beside=notifier.run if notifier is not None else None)
 
     try:
         async with finder.running():
@@ -161,21 +165,11 @@ async def _serve(
             task.cancel()
 
 
-def _alerting(
-    runtime: SystemRuntime, disk: PosixDisk, home: Home, settings: Settings, identity: Identity, node: Node, say: Say
-) -> "Alerting | None":
-    """What tells that the coordinator is gone, where this node's own settings ask for that; few do, so that only those
-    load it."""
-    if not settings.alerts.wanted:
-        forget_alerts(disk, home)
-        return None
-    from roost.node.alerting import alerting_of
+def _coordinators(node: Node) -> "Look":
+    """What a node's notifier looks at."""
     from roost.node.coordinator_watch import coordinators_seen
 
-    return alerting_of(
-        runtime, disk, home, settings, "node", cluster=cluster_name_of(identity.authority),
-        look=coordinators_seen(node.membership, node.pulse), say=say,
-    )  # fmt: skip
+    return coordinators_seen(node.membership, node.pulse)
 
 
 async def _tell_later(runtime: SystemRuntime, disk: PosixDisk, home: Home, state: RunState) -> None:

@@ -5,13 +5,17 @@ So they can be had at once, and also while half of the cluster is away.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from roost import __version__
 from roost.checkpoints.steward import Steward
+from roost.client.overview import node_metrics
 from roost.client.reporting import Reporting
 from roost.client.session import Session
 from roost.cluster.pulse import Pulse
 from roost.core.checkpoint import Health
+from roost.core.cluster import Member
 from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.node.measuring import caller
@@ -20,6 +24,9 @@ from roost.node.watching import Watching
 from roost.observe.host import Host
 from roost.observe.metrics import ClusterReading, PeerReading, Tally, cluster_text
 from roost.observe.transfers import Transfers
+
+if TYPE_CHECKING:
+    from roost.node.alerting import Look
 
 BRINGING = ("store", "undelete")
 """The kinds of operations that can bring back what no node had."""
@@ -33,6 +40,11 @@ class _Sources:
     pulse: Pulse
     steward: Steward
     watching: Watching
+
+    def alive(self) -> list[Member]:
+        """The storage nodes that were heard of lately."""
+        alive = self.pulse.alive()
+        return [member for member in self.session.membership.view.storage if member.node_id in alive]
 
     def peers(self) -> list[PeerReading]:
         """How the storage nodes stand, also those that have left."""
@@ -64,6 +76,16 @@ class Observing:
     def attach(self, session: Session, pulse: Pulse, steward: Steward, watching: Watching) -> None:
         """Where what is told comes from."""
         self._sources = _Sources(session, pulse, steward, watching)
+
+    def samples(self) -> "Look":
+        """What the notifier looks at: our own metrics, and those of the nodes that are alive."""
+        from roost.node.sampling import cluster_samples
+
+        sources = self._sources
+        assert sources is not None
+        return cluster_samples(
+            self._runtime, own=self.metrics, of_node=partial(node_metrics, sources.session), nodes=sources.alive
+        )
 
     def _ended(self, kind: str) -> None:
         """Let the steward look anew when a store may have brought back what is told as short or lost: what nobody has
