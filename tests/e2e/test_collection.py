@@ -49,6 +49,7 @@ def free(cluster: Cluster, reference: str) -> dict[str, int]:
         assert time.monotonic() < deadline, told
 
 
+@pytest.mark.slow
 def test_rm_keeps_what_it_can_bring_back_and_rm_now_frees_it(three: Cluster, tmp_path: Path) -> None:
     folder = trees.sharded(tmp_path / "step", seed=100)
     three.done("store", folder, "--name", "run/step")

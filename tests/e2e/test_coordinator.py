@@ -111,6 +111,7 @@ def test_fault_09_a_catalogue_that_is_deleted_is_made_again(cluster: Cluster, tm
     assert cluster.done("ls")["checkpoints"]
 
 
+@pytest.mark.slow
 def test_a_node_that_was_killed_runs_again_after_the_next_start(cluster: Cluster) -> None:
     assert cluster.coordinator is not None
     victim = next(iter(cluster.nodes.values()))
@@ -148,6 +149,7 @@ def test_ctrl_c_ends_a_node_and_one_that_is_frozen_does_not_stop_it(cluster: Clu
     assert all(node.handle.ended(0) for node in others)
 
 
+@pytest.mark.slow
 def test_local_nodes_that_left_or_cannot_start_hold_up_nothing(another: Cluster, tmp_path: Path) -> None:
     cluster = another
     path = trees.write(tmp_path / "kept.bin", trees.noise(100_000, seed=67))

@@ -112,6 +112,7 @@ def test_fault_03_a_link_cut_in_the_middle_of_a_gather(wired: Wired, tmp_path: P
     assert trees.tree_of(tmp_path / "to/big.bin") == trees.tree_of(path)
 
 
+@pytest.mark.slow
 def test_fault_03_all_links_cut_is_told_and_what_was_not_stored_is_not_listed(wired: Wired, tmp_path: Path) -> None:
     cluster = wired.cluster
     path = trees.write(tmp_path / "big.bin", trees.noise(BIG_BYTES, seed=802))

@@ -106,6 +106,7 @@ def test_fault_01_nodes_dead_at_store_time(spread: Cluster, tmp_path: Path) -> N
     assert (receipt["unchanged"], receipt["copies"]) == (True, 2), "storing again tops up the missing copies"
 
 
+@pytest.mark.slow
 def test_fault_01_what_was_stored_while_nodes_were_dead_is_repaired_later(tmp_path: Path) -> None:
     with spread_cluster(tmp_path / "cluster", nodes=3, more="repair: {grace: 1s}") as cluster:
         a, b, c = cluster.nodes.values()

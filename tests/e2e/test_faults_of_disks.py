@@ -70,6 +70,7 @@ def test_fault_05_a_flipped_copy_is_put_away_counted_and_repaired_by_itself(spre
     assert spread.cli("verify", "--deep", "faults/flipped").code == 0
 
 
+@pytest.mark.slow
 def test_fault_05_flipped_copies_are_repaired_as_they_are_read_and_scrub_finds_the_others(
     spread: Cluster, tmp_path: Path
 ) -> None:

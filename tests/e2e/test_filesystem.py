@@ -185,6 +185,7 @@ def test_a_forked_process_reads_on(fs: Any, model: Path) -> None:
         assert head + file.read() == content, "and nothing of that is felt here"
 
 
+@pytest.mark.slow
 def test_nobody_is_told_that_it_is_not_there_when_nobody_can_tell(tmp_path: Path) -> None:
     """A training that asks whether there is something to go on from must not begin anew."""
     with local_cluster(tmp_path / "cluster") as cluster:

@@ -160,6 +160,7 @@ def test_the_service_that_would_be_installed(place: Place) -> None:
     assert "ExecStart" in told["text"] or "<plist" in told["text"]
 
 
+@pytest.mark.slow
 def test_unreachable_degraded_and_damaged(tmp_path: Path) -> None:
     with local_cluster(tmp_path / "cluster", nodes=2, more=QUIET) as cluster:
         harmed = Place(cluster, {"folder": str(tmp_path)}, set())

@@ -107,6 +107,7 @@ def test_a_drain_that_cannot_end_says_why_goes_on_and_can_be_stopped(cluster: Cl
     assert not first.handle.ended(0)
 
 
+@pytest.mark.slow
 def test_fault_08_a_dead_node_is_struck_off_once_nothing_is_endangered_by_it(cluster: Cluster, tmp_path: Path) -> None:
     path = store(cluster, tmp_path, name="run/two", seed=4)
     cluster.done("store", path, "--name", "run/three", "--redundancy", "3")
@@ -134,6 +135,7 @@ def test_fault_08_a_dead_node_is_struck_off_once_nothing_is_endangered_by_it(clu
     assert back.wait(60).code == 7, "its key is of no use any more"
 
 
+@pytest.mark.slow
 def test_displaced_copies_move_home_when_a_node_is_back(whole: Cluster, tmp_path: Path) -> None:
     store(whole, tmp_path, name="run/before", seed=5)
     away = busiest(whole)

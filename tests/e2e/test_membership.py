@@ -154,6 +154,7 @@ def test_a_copied_home_is_refused_and_named_and_the_original_unharmed(cluster: C
     assert not node.handle.ended(0)
 
 
+@pytest.mark.slow
 def test_the_view_survives_that_all_start_again(cluster: Cluster) -> None:
     all_alive(cluster)
     before = {i: (row["name"], row["address"]) for i, row in cluster.rows().items()}
@@ -182,6 +183,7 @@ def in_records(home: Path, work: Callable[[Identity, Membership], Record]) -> No
     asyncio.run(add())
 
 
+@pytest.mark.slow
 def test_a_node_that_left_ends_and_comes_back_with_a_token(cluster: Cluster) -> None:
     all_alive(cluster)
     leaver, other = cluster.nodes["a"], cluster.nodes["b"]
@@ -206,6 +208,7 @@ def test_a_node_that_left_ends_and_comes_back_with_a_token(cluster: Cluster) -> 
     cluster.watch_state(leaver, until="alive", limit_s=20)
 
 
+@pytest.mark.slow
 def test_a_node_that_was_struck_off_ends(cluster: Cluster) -> None:
     all_alive(cluster)
     cluster.join(cluster.done("token", "create")["token"], "d", first_machine=4)

@@ -141,6 +141,7 @@ def test_the_coordinator_and_a_node_at_once(kept: Kept) -> None:
     kept.check()
 
 
+@pytest.mark.slow
 def test_everything_at_once_in_the_middle_of_a_store(kept: Kept, tmp_path: Path) -> None:
     cluster = kept.cluster
     path = trees.write(tmp_path / "during.bin", trees.noise(150_000_000, seed=101))
@@ -183,6 +184,7 @@ def test_a_disk_that_is_not_mounted(kept: Kept) -> None:
     kept.check()
 
 
+@pytest.mark.slow
 def test_a_node_restored_from_last_months_image(kept: Kept, tmp_path: Path) -> None:
     cluster, node = kept.cluster, kept.cluster.nodes["d"]
     removed = trees.write(tmp_path / "removed.bin", trees.noise(300_000, seed=102))
@@ -244,6 +246,7 @@ def test_a_clock_at_1970(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyP
     kept.check()
 
 
+@pytest.mark.slow
 def test_a_disk_replaced_by_an_empty_one(kept: Kept) -> None:
     cluster, node = kept.cluster, kept.cluster.nodes["c"]
     node.handle.kill()

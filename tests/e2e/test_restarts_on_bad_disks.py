@@ -98,6 +98,7 @@ def join(cluster: Cluster, place: Place, *arguments: object) -> Node:
 
 
 @pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.slow
 def test_a_node_restarts_on_a_disk_that_takes_nothing_and_gives_all_it_has(
     place: Place, tmp_path: Path, harm: str
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_node_restarts_on_a_disk_that_takes_nothing_and_gives_all_it_has(
 
 
 @pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.slow
 def test_a_coordinator_starts_a_local_node_on_a_disk_that_takes_nothing(
     place: Place, tmp_path: Path, harm: str
 ) -> None:

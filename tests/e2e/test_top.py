@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from e2e import trees
 from e2e.cluster import Cluster, local_cluster
 from e2e.test_commands import refused
@@ -48,6 +50,7 @@ def test_ctrl_c_ends_it_with_0(cluster: Cluster) -> None:
         assert terminal.interrupt() == 0
 
 
+@pytest.mark.slow
 def test_it_outlives_its_cluster(tmp_path: Path) -> None:
     with local_cluster(tmp_path / "cluster", nodes=2) as cluster:
         path = trees.write(tmp_path / "a.bin", trees.noise(1_000_000, seed=78))

@@ -236,6 +236,7 @@ def test_a_new_start_stores_what_came_meanwhile_and_reads_nothing_again(cluster:
     assert versions(cluster, "before") == 1
 
 
+@pytest.mark.slow
 def test_alone_it_waits_for_a_cluster_that_is_away_and_catches_up(cluster: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()

@@ -21,7 +21,7 @@ from roost.disk.durable import DurableFile
 from roost.testing.disk import MemoryFile
 
 ALWAYS = settings(
-    max_examples=25,
+    max_examples=18,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
