@@ -1,7 +1,8 @@
 """What a storage node tells of itself in metrics, to the coordinator, who fetches them for whoever scrapes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from roost import __version__
 from roost.checkpoints.scrubber import Scrubber
@@ -12,10 +13,11 @@ from roost.core.ids import NodeId
 from roost.core.runtime import Runtime
 from roost.net.body import Body
 from roost.net.server import Call, Reply
-from roost.observe.host import Host
-from roost.observe.metrics import NodeReading, node_text
 from roost.observe.transfers import Transfers
 from roost.wire.messages import Sending
+
+if TYPE_CHECKING:
+    from roost.observe.host import Host
 
 CLIENT = "client"
 """What whoever is no storage node is called, so that the number of series depends on the nodes alone."""
@@ -42,11 +44,14 @@ class Measuring:
     scrubber: Scrubber
     membership: Membership
     transfers: Transfers
-    _host: Host = field(default_factory=Host)
+    _host: "Host | None" = None
 
     async def get_metrics(self, call: Call) -> Reply:
-        """The handler of `GetMetrics`. What takes time in it, loading what it needs for the first time above all, runs
-        in a thread."""
+        """The handler of `GetMetrics`: only a node that is asked loads what makes its metrics."""
+        from roost.observe.host import Host
+        from roost.observe.metrics import NodeReading, node_text
+
+        self._host = self._host or Host()
         space = await self.store.space()
         host = await self.runtime.in_thread(self._host.read)
         reading = NodeReading(

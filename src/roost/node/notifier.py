@@ -1,9 +1,10 @@
 """The notifier of a process, where its settings name somebody to be told; all others do without loading it."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from roost.client.alert_memory import forget_alerts
+from roost.core.errors import RoostError
 from roost.core.runtime import Runtime
 from roost.disk.port import Disk
 from roost.node.events import Say
@@ -22,7 +23,7 @@ async def notifier_of(
     """The notifier with the rules that a `watcher` judges, by what `look` makes to look at; None when nobody is to be
     told, and then nothing is remembered of alerts either."""
     if not settings.alerts.wanted:
-        await runtime.in_thread(forget_alerts, disk, home)
+        await runtime.in_thread(_forget, disk, home)
         return None
 
     def make() -> "Alerting":
@@ -36,3 +37,11 @@ async def notifier_of(
         return Alerting(runtime, disk, home, settings.alerts, rules, ways, cluster=cluster, look=look(), say=say)
 
     return await runtime.in_thread(make)
+
+
+def _forget(disk: Disk, home: Home) -> None:
+    with contextlib.suppress(RoostError):  # a disk that fails keeps it
+        if disk.exists(home.relative(home.alerts)):
+            from roost.client.alert_memory import forget_alerts
+
+            forget_alerts(disk, home)
