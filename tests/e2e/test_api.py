@@ -59,6 +59,10 @@ def test_what_the_commands_say_and_do_goes_over_http_too(cluster: Cluster, port:
     assert {node["state"] for node in status["nodes"]} == {"alive"}
     assert call(port, "POST", "/api/v1/remove", {"reference": "run/step-1"})[0] == 200
     assert call(port, "GET", "/api/v1/checkpoints/run/step-1")[0] == 404
+    code, [back] = call(port, "POST", "/api/v1/undelete", {"reference": f"run/step-1@{shown['version']}"})
+    assert (code, back["copies"]) == (200, 2)
+    code, [listing] = call(port, "GET", "/api/v1/operations")
+    assert {"store", "gather", "verify", "undelete"} <= {row["kind"] for row in listing["operations"]}
     code, text = call(port, "GET", "/metrics")
     assert 'roost_node_state{peer="' in text
     assert call(port, "GET", "/")[1].startswith("<!doctype html>")

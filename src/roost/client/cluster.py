@@ -296,26 +296,15 @@ class AsyncCluster:
         self, reference: str, *, dry_run: bool = False, progress: Progress | None = None
     ) -> UndeleteResult:  # fmt: skip
         """Bring the removed version ``NAME@VERSION`` back, as a new version of the same content; see
-        `roost.checkpoints.undelete.undelete` for errors."""
-        from roost.checkpoints.undelete import undelete
-        from roost.client.storing import note_copies
+        `roost.client.undeleting.undelete_version` for errors."""
+        from roost.client.undeleting import undelete_version
 
-        begun = self.session.runtime.now()
-        name, version = split_reference(reference)
-        peers, catalogue = self.session.peers, self.session.catalogue
-        survey = await peers.survey(enough=TWO)
-        survey.require_any()
-        listed = await catalogue.find_removed(name, version)
-        manifest = await catalogue.manifest(listed.manifest)
-        done = await undelete(peers, catalogue, survey, listed, manifest, progress or Progress(), dry_run=dry_run)
-        if not dry_run:
-            await note_copies(self.session, done.name, done.version, done.copies)
-        return UndeleteResult(
-            name=done.name, removed=done.removed, version=done.version, unchanged=done.unchanged, bytes=done.bytes,
-            copies=done.copies, degraded=done.degraded, nodes=tuple(survey.name(node) for node in done.nodes),
-            seconds=self.session.runtime.now() - begun, single_machine=done.single_machine, dry_run=dry_run,
-            notes=done.notes,
-        )  # fmt: skip
+        told = progress or Progress()
+        if dry_run:
+            return await undelete_version(self.session, reference, told, dry_run=True)
+        return await self._reporting.follow(
+            "undelete", reference, told, lambda: undelete_version(self.session, reference, told, dry_run=False)
+        )
 
     async def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> RepairResult:
         """Bring everything up to the copies asked, now, without grace and rate, and wait until it is done; with
