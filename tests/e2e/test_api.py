@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,19 @@ def samples(port: int, path: str = "/metrics") -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+def until_logged(cluster: Cluster, operation: str, *requests: str, within_s: float = 10) -> list[dict[str, Any]]:
+    """Wait until the nodes' logs tell of these requests of an operation, which is when it has rested for a second."""
+    logs = [node.home / "logs/node.jsonl" for node in cluster.nodes.values()]
+    deadline = time.monotonic() + within_s
+    while True:
+        told = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
+        followed = [line for line in told if line.get("operation") == operation]
+        if set(requests) <= {line["request"] for line in followed}:
+            return followed
+        assert time.monotonic() < deadline, followed
+        time.sleep(0.1)
+
+
 def test_stores_made_elsewhere_are_seen_by_the_coordinator_and_in_the_logs_of_nodes(
     cluster: Cluster, port: int, tmp_path: Path
 ) -> None:
@@ -135,10 +149,7 @@ def test_stores_made_elsewhere_are_seen_by_the_coordinator_and_in_the_logs_of_no
     stored, gathered = rows["store", "elsewhere/step-3"], rows["gather", "no/such"]
     assert (stored["state"], stored["bytes_done"]) == ("done", path.stat().st_size)
     assert (gathered["state"], gathered["message"]) == ("failed", "no checkpoint is named no/such")
-    logs = [node.home / "logs/node.jsonl" for node in cluster.nodes.values()]
-    told = [json.loads(line) for log in logs if log.exists() for line in log.read_text().splitlines()]
-    followed = [line for line in told if line.get("operation") == stored["id"]]
-    assert {"Put", "Commit"} <= {line["request"] for line in followed}
+    followed = until_logged(cluster, stored["id"], "Put", "Commit")
     assert {line["node"] for line in followed} <= set(cluster.nodes)
 
 

@@ -8,11 +8,15 @@ storage nodes in that order, one node of each machine before any machine's secon
 
 import hashlib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from roost.core.cluster import Member, View
 from roost.core.ids import NodeId, ObjectId, RecordId
+
+LINES_KEPT = 1024
+"""Lines that a `Chooser` remembers: those of the objects that are under way, each asked for several times."""
 
 
 class Lines:
@@ -66,8 +70,10 @@ class Chooser:
     failed: dict[NodeId, str] = field(default_factory=dict)
     full: set[NodeId] = field(default_factory=set)
     leaving: set[NodeId] = field(init=False)
+    _line: Callable[[ObjectId], list[NodeId]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._line = lru_cache(LINES_KEPT)(Lines(self.view).of)
         self.leaving = {member.node_id for member in self.view.storage if member.draining}
 
     def keeping(self, holders: Collection[NodeId]) -> set[NodeId]:
@@ -79,13 +85,13 @@ class Chooser:
         after those, while a machine can take no copy of its own, none: a second copy on one machine survives nothing
         more, so it is offered only when fewer machines than copies exist at all (see `spare`)."""
         taken = {self.view.domain_of(node) for node in self.keeping(holders)}
-        for node in line(item, self.view):
+        for node in self._line(item):
             if self.can_take(node) and self.view.domain_of(node) not in taken:
                 yield node
 
     def spare(self, item: ObjectId, holders: Collection[NodeId]) -> Iterator[NodeId]:
         """Nodes for a further copy on a machine that has one already: better than none, never counted as one more."""
-        for node in line(item, self.view):
+        for node in self._line(item):
             if self.can_take(node) and node not in holders:
                 yield node
 

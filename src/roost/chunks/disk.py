@@ -38,7 +38,7 @@ from roost.chunks.store import CopyState, Space
 from roost.core.errors import Failed, NoSpace, RoostError
 from roost.core.ids import ObjectId
 from roost.core.runtime import Runtime
-from roost.disk.port import Disk
+from roost.disk.port import Disk, DiskSpace
 from roost.net.body import Body, Sink
 from roost.wire.fields import OBJECT_BYTES_MAX
 
@@ -192,9 +192,12 @@ class DiskChunkStore:
         return absent
 
     async def space(self) -> Space:
+        return await self._space(self._runtime.in_thread(self._disk.space))
+
+    async def _space(self, measuring: Awaitable[DiskSpace]) -> Space:
         # What is written while we measure may be seen by neither: it counts as promised still.
         before = {promise: promise.left for promise in self._promises}
-        found = await self._runtime.in_thread(self._disk.space)
+        found = await measuring
         promised = sum(max(before.get(each, 0), each.left) for each in before.keys() | self._promises)
         free = max(0, found.free - self._reserve_bytes - promised)
         return Space(used=self._index.bytes_used, free=free, total=found.total)
@@ -212,7 +215,6 @@ class DiskChunkStore:
         is here already. `moved` is told of bytes as they reach the disk."""
         if length > OBJECT_BYTES_MAX:
             raise Failed(f"an object of {length} bytes is longer than the {OBJECT_BYTES_MAX} it may have")
-        await self._mount.require()
         while True:
             async with self._lock:
                 self.touched([object_id])
@@ -233,6 +235,7 @@ class DiskChunkStore:
     async def _is_here(self, object_id: ObjectId) -> bool:
         if object_id not in self._index:
             return False
+        await self._mount.require()
         [size] = await self._runtime.in_thread(self._look, [object_id])
         if size is None:
             await self._mount.require()
@@ -267,8 +270,8 @@ class DiskChunkStore:
             self._promises.remove(promise)
 
     async def _promise(self, length: int) -> "_Promise":
-        """Set `length` bytes of the disk aside for one put, or raise NoSpace."""
-        space = await self.space()
+        """Set `length` bytes of the disk aside for one put. NoSpace, or DiskFault when it is not the disk."""
+        space = await self._space(self._mount.space())
         if space.free < length:
             raise NoSpace(
                 f"{length} bytes would leave less than the {self._reserve_bytes} that stay free on this disk",

@@ -93,13 +93,27 @@ def _read_store_id(disk: Disk, layout: Layout) -> str | None:
     return match[1].decode() if match else _FOREIGN
 
 
-def store_id_problem(disk: Disk, layout: Layout, expected: str) -> str:
-    """Why the tree that is there now is not the one with the id `expected`, or nothing. DiskFault when the disk does
+def store_id_problem(disk: Disk, layout: Layout, expected: str, known: FileInfo | None) -> tuple[str, FileInfo | None]:
+    """Why the tree that is there now is not the one with the id `expected`, or nothing; and the file that said so, to
+    be passed as `known` the next time: while it is that very file, it is not read again. DiskFault when the disk does
     not say."""
+    try:
+        seen = disk.info(layout.store_id)
+    except NotFound:
+        return f"{layout.store_id} is missing", None
+    if known is not None and _same_file(seen, known):
+        return "", known
     found = _read_store_id(disk, layout)
     if found == expected:
-        return ""
-    return f"{layout.store_id} {'is missing' if found is None else 'names another store'}"
+        return "", seen
+    return f"{layout.store_id} {'is missing' if found is None else 'names another store'}", None
+
+
+def _same_file(one: FileInfo, other: FileInfo) -> bool:
+    """Whether it is one file, on one disk, that nobody wrote to: a disk that took another's number has other times."""
+    return (one.device, one.inode, one.size, one.mtime_ns, one.ctime_ns) == (
+        other.device, other.inode, other.size, other.mtime_ns, other.ctime_ns,
+    )  # fmt: skip
 
 
 def sweep(disk: Disk, layout: Layout) -> int:

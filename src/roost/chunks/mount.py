@@ -4,10 +4,12 @@ A node that went on from memory would vouch for what nobody can read, and forget
 that only has to be mounted again.
 """
 
+import contextlib
+
 from roost.chunks.layout import Layout, store_id_problem
 from roost.core.errors import DiskFault
 from roost.core.runtime import Runtime
-from roost.disk.port import Disk
+from roost.disk.port import Disk, DiskSpace, FileInfo
 
 
 class Mount:
@@ -20,11 +22,30 @@ class Mount:
         self._disk = disk
         self._runtime = runtime
         self._layout = layout
+        self._known: FileInfo | None = None
 
     async def look(self) -> str:
         """Look now, and return the `problem`. DiskFault when the disk does not say; then the problem is as before."""
-        self.problem = await self._runtime.in_thread(store_id_problem, self._disk, self._layout, self.store_id)
+        self.problem = await self._runtime.in_thread(self._find_problem)
         return self.problem
+
+    def _find_problem(self) -> str:
+        """Look, in a thread."""
+        problem, self._known = store_id_problem(self._disk, self._layout, self.store_id, self._known)
+        return problem
+
+    async def space(self) -> DiskSpace:
+        """Look now, and measure: one hop to a thread for both. DiskFault when the disk is not the one, or does not let
+        itself be measured."""
+        self.problem, space = await self._runtime.in_thread(self._look_and_measure, self.problem)
+        if space is None:
+            raise self.fault()
+        return space
+
+    def _look_and_measure(self, problem: str) -> tuple[str, DiskSpace | None]:
+        with contextlib.suppress(DiskFault):  # a disk that does not say is taken for what it was
+            problem = self._find_problem()
+        return problem, None if problem else self._disk.space()
 
     async def is_gone(self) -> bool:
         """Look now; whether the disk is not the one. One that does not say is taken for what it was."""

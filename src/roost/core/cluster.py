@@ -2,7 +2,9 @@
 
 import enum
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from roost.core.errors import UsageError
 from roost.core.ids import MachineId, NodeId
@@ -61,33 +63,40 @@ class Member:
     draining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
-    """The members of a cluster, sorted by node id; `left` are those that were drained and are none any more."""
+    """The members of a cluster, sorted by node id; `left` are those that were drained and are none any more.
+
+    What follows from them is worked out once: placement asks for it several times an object.
+    """
 
     members: tuple[Member, ...]
     left: tuple[Member, ...] = ()
 
-    @property
+    @cached_property
     def storage(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m.storage)
 
-    @property
+    @cached_property
     def keepers(self) -> tuple[Member, ...]:
         """The storage members that are given things to keep: all that are not draining."""
         return tuple(m for m in self.members if m.storage and not m.draining)
 
-    @property
+    @cached_property
     def single_machine(self) -> bool:
         """Whether all storage is on one machine, so that copies are counted by node."""
         return len({m.machine for m in self.storage}) <= 1
 
     def member(self, node_id: NodeId) -> Member | None:
-        return next((m for m in self.members if m.node_id == node_id), None)
+        return self._by_id.get(node_id)
 
     def domain_of(self, node_id: NodeId) -> str:
         """What is lost together with this node: its machine, or the node alone when all share one machine."""
-        member = self.member(node_id)
+        member = self._by_id.get(node_id)
         if member is None or self.single_machine:
             return str(node_id)
         return str(member.machine)
+
+    @cached_property
+    def _by_id(self) -> Mapping[NodeId, Member]:
+        return {member.node_id: member for member in self.members}

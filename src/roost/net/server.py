@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from roost.core.cluster import Address
 from roost.core.errors import Failed, NotAdmitted, ProtocolError, Refused, RoostError, Unsupported
 from roost.core.runtime import Runtime
+from roost.net.account import Account
 from roost.net.body import Body, Sink
 from roost.net.channel import Channel
 from roost.net.contacts import Contact, Contacts
@@ -17,7 +18,7 @@ from roost.net.link import error_of, trouble_of
 from roost.net.metering import Meter, note_failed, note_moved
 from roost.net.stream import Listener, Network, Peer, Stream
 from roost.observe.log import get_logger
-from roost.observe.operation import current_operation, within_operation
+from roost.observe.operation import within_operation
 from roost.wire.connection import (
     BodyEnded,
     CancelReceived,
@@ -29,7 +30,7 @@ from roost.wire.connection import (
     Role,
     UnknownRequest,
 )
-from roost.wire.messages import AnyAnswer, AnyRequest, Collect, Commit, Get, Hello, PassOn, Put, Verify
+from roost.wire.messages import AnyAnswer, AnyRequest, Hello
 
 GREETING_LIMIT_S = 5
 STRANGER_LIMIT_S = 30
@@ -47,7 +48,6 @@ CONNECTIONS_PER_PEER_MAX = 64
 STRANGERS_MAX = 64
 """Connections of peers without a certificate, all together, so that members always find a place."""
 SEE_LOG = "see that node's log"
-FOLLOWED = (Put, Get, PassOn, Commit, Verify, Collect)
 _log = get_logger(__name__)
 
 
@@ -171,6 +171,7 @@ class _Served:
         self._greeted = False
         self._contacts = contacts
         self._meter = meter
+        self._account = Account(stream.peer.node_id)
         self._contact: Contact | None = None
         self.refusal: Refused | None = None
         """What the peer is told in answer to whatever it asks, when it is not let in."""
@@ -183,6 +184,7 @@ class _Served:
                     await self._read(group)
                 finally:
                     self._stream.abort()
+                    self._account.tell()
                     if self._contact is not None:
                         self._contact.end()
                     for companion in companions:
@@ -305,9 +307,7 @@ class _Served:
     def _note_done(self, call: Call, reply: Reply, seconds: float) -> None:
         peer, request = call.peer.node_id, call.request
         note_moved(self._meter, peer, request, reply.answer, seconds, ours=False)
-        # What an operation had done here can be followed by its id; the rest is for who looks for a fault.
-        say = _log.info if isinstance(request, FOLLOWED) and current_operation() is not None else _log.debug
-        say("served", request=type(request).__name__, peer=peer, seconds=round(seconds, 4))
+        self._account.note(request, reply.answer, seconds)
 
     def _note_failed(self, call: Call, error: RoostError) -> None:
         note_failed(self._meter, call.peer.node_id, call.request, error)
@@ -338,6 +338,8 @@ class _Served:
                 self._work.clear()
                 await self._work.wait()
             await self._runtime.sleep(BUSY_EVERY_S)
+            if not self._calls:
+                self._account.tell()
             for request_id, call in list(self._calls.items()):
 
                 def frame(i: int = request_id, count: int = call.progress) -> bytes:
