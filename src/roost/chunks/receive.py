@@ -34,6 +34,11 @@ class ObjectWriter:
         with _on_our_disk():
             self._open().write(data)
 
+    def append_last(self, data: memoryview) -> None:
+        """`append`, and `finish`: in the thread that is there anyway, so that no other has to be waited for."""
+        self.append(data)
+        self.finish()
+
     def finish(self) -> None:
         """Check the hash, then fsync, rename, and fsync the directory. Damaged, NoSpace or DiskFault: not kept."""
         if self._hash.digest() != self._object_id:
@@ -96,17 +101,20 @@ class DiskSink:
     async def give(self, received: memoryview) -> None:
         buffer = self._filling
         assert buffer is not None, "a slice is given once, after it was taken"
-        await self._runtime.in_thread(self._writer.append, received)
+        whole = self._received + len(received) == self._length
+        await self._runtime.in_thread(self._writer.append_last if whole else self._writer.append, received)
         self._filling = None
         self._free.append(buffer)
         self._received += len(received)
         self._moved(len(received))
 
     async def finish(self) -> None:
-        """Make the object durable under its name. Damaged when too little came or the hash is wrong."""
+        """Return when the object is durable under its name, as it is since its last slice was given. Damaged when too
+        little came, or the hash is wrong."""
         if self._received != self._length:
             raise Damaged(f"{self._received} bytes came of the {self._length} that were announced")
-        await self._runtime.in_thread(self._writer.finish)
+        if not self._writer.committed:  # it is empty
+            await self._runtime.in_thread(self._writer.finish)
 
     async def close(self) -> list[bytearray]:
         """Remove the temporary unless it was finished, and return the buffers that are free. One that was taken and not

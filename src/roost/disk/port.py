@@ -17,6 +17,7 @@ AlreadyThere, Failed (a file where a directory is needed and the like), NoSpace 
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -54,6 +55,7 @@ class DiskSpace:
     total: int
 
 
+@lru_cache(1024)
 def checked_path(path: str, *, root: bool = False) -> str:
     """`path`, when it is one that a Disk takes (see above); with `root` also the empty one. ValueError otherwise."""
     if path == "" and root:

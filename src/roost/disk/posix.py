@@ -7,20 +7,17 @@ anywhere below the root, at any moment, cannot lead a write out of it. That cost
 import contextlib
 import errno
 import fcntl
-import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from types import TracebackType
 
-from roost.core.errors import Busy, DiskFault, Failed, RoostError
+from roost.core.errors import Busy, Failed, RoostError
 from roost.disk.durable import make_directory_durably
-from roost.disk.faults import error_for, not_a_file
-from roost.disk.port import Buffer, DiskSpace, FileInfo, FileKind, Lock, ReadFile, WriteFile, checked_path
+from roost.disk.port import DiskSpace, FileInfo, FileKind, Lock, ReadFile, WriteFile, checked_path
+from roost.disk.posix_file import Mapped, PosixFile, info_of, opened, sync_down
 
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-_SYNC_FILE_RANGE_WRITE = 2
 _CHMOD_FLAGS = {"follow_symlinks": False} if os.chmod in os.supports_follow_symlinks else {}
 
 
@@ -49,8 +46,8 @@ class PosixDisk:
         if not follow:
             return self._open(path, flags, "open")
         full = self._full(checked_path(path))
-        with _mapped("open", full):
-            return _opened(os.open(full, flags & ~os.O_NOFOLLOW), full)
+        with Mapped("open", full):
+            return opened(os.open(full, flags & ~os.O_NOFOLLOW), full)
 
     def create(self, path: str, *, mode: int = 0o600) -> WriteFile:
         return self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, "create", mode)
@@ -89,7 +86,7 @@ class PosixDisk:
         checked_path(path, root=True)
         full = self._full(path)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        with _mapped("list", full):
+        with Mapped("list", full):
             directory = os.open(full, flags) if follow else self._open_directory(path, flags)
             try:
                 with os.scandir(directory) as entries:
@@ -100,10 +97,10 @@ class PosixDisk:
     def info(self, path: str, *, follow: bool = False) -> FileInfo:
         if follow or path == "":
             full = self._full(checked_path(path, root=True))
-            with _mapped("look at", full):
-                return _info_of(os.stat(full))
+            with Mapped("look at", full):
+                return info_of(os.stat(full))
         with self._at(path, "look at") as (directory, name):
-            return _info_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+            return info_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def exists(self, path: str) -> bool:
         try:
@@ -139,15 +136,15 @@ class PosixDisk:
 
     def sync_directory(self, path: str) -> None:
         checked_path(path, root=True)
-        with _mapped("sync directory", self._full(path)):
+        with Mapped("sync directory", self._full(path)):
             directory = self._open_directory(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                _sync(directory)
+                sync_down(directory)
             finally:
                 os.close(directory)
 
     def space(self) -> DiskSpace:
-        with _mapped("measure", self.root):
+        with Mapped("measure", self.root):
             found = os.statvfs(self.root)
         return DiskSpace(free=found.f_bavail * found.f_frsize, total=found.f_blocks * found.f_frsize)
 
@@ -169,9 +166,9 @@ class PosixDisk:
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
 
-    def _open(self, path: str, flags: int, doing: str, mode: int = 0) -> "PosixFile":
+    def _open(self, path: str, flags: int, doing: str, mode: int = 0) -> PosixFile:
         with self._at(path, doing) as (directory, name):
-            return _opened(os.open(name, flags, mode, dir_fd=directory), self._full(path))
+            return opened(os.open(name, flags, mode, dir_fd=directory), self._full(path))
 
     def _open_directory(self, path: str, flags: int = _SEARCH) -> int:
         """A descriptor of the directory `path`, opened with `flags`, no link below the root followed. OSError."""
@@ -186,96 +183,8 @@ class PosixDisk:
             directory = inner
         return directory
 
-    @contextlib.contextmanager
-    def _at(self, path: str, doing: str) -> Iterator[tuple[int, str]]:
-        """The open directory that holds `path`, and the name in it; an OSError inside becomes one of our errors."""
-        parent, _, name = checked_path(path).rpartition("/")
-        with _mapped(doing, self._full(path)):
-            directory = self._open_directory(parent)
-            try:
-                yield directory, name
-            finally:
-                os.close(directory)
-
-
-class PosixFile:
-    """An open descriptor: a ReadFile, and a WriteFile when it was opened for writing."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._sync_failed = False
-
-    def pread(self, into: memoryview, offset: int) -> int:
-        view = into.cast("B")
-        filled = 0
-        with _mapped("read", self._path):
-            while filled < len(view):
-                count = _read_into(self._open(), view[filled:], offset + filled)
-                if count == 0:
-                    break
-                filled += count
-        return filled
-
-    def pwrite(self, data: Buffer, offset: int) -> None:
-        view = memoryview(data).cast("B")
-        written = 0
-        with _mapped("write", self._path):
-            while written < len(view):
-                count = os.pwrite(self._open(), view[written:], offset + written)
-                if count == 0:
-                    raise OSError(errno.EIO, "")
-                written += count
-
-    def info(self) -> FileInfo:
-        with _mapped("look at", self._path):
-            return _info_of(os.fstat(self._open()))
-
-    def truncate(self, size: int) -> None:
-        with _mapped("cut", self._path):
-            os.ftruncate(self._open(), size)
-
-    def begin_writeback(self, offset: int, length: int) -> None:
-        start = _writeback_starter()
-        if start is not None:
-            start(self._open(), offset, length, _SYNC_FILE_RANGE_WRITE)
-
-    def drop_cache(self, offset: int, length: int) -> None:
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self._open(), offset, length, os.POSIX_FADV_DONTNEED)
-
-    def sync(self) -> None:
-        if self._sync_failed:
-            raise DiskFault(
-                f"cannot sync {self._path!r}: an earlier sync failed, its bytes may be gone", hint="write it anew"
-            )
-        descriptor = self._open()
-        try:
-            with _mapped("sync", self._path):
-                _sync(descriptor)
-        except BaseException:
-            self._sync_failed = True
-            raise
-
-    def set_mode(self, mode: int) -> None:
-        with _mapped("set the mode of", self._path):
-            os.fchmod(self._open(), mode)
-
-    def set_times(self, mtime_ns: int) -> None:
-        with _mapped("set the time of", self._path):
-            os.utime(self._open(), ns=(mtime_ns, mtime_ns))
-
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            with contextlib.suppress(OSError):  # what a close reports, a sync before it has reported
-                os.close(descriptor)
-
-    def _open(self) -> int:
-        if self._descriptor < 0:
-            raise ValueError(f"{self._path!r} is closed")
-        return self._descriptor
+    def _at(self, path: str, doing: str) -> "_At":
+        return _At(self, path, doing)
 
 
 class PosixLock:
@@ -305,67 +214,27 @@ def _open_to_lock(directory: int, name: str) -> int:
             raise error from None
 
 
-@contextlib.contextmanager
-def _mapped(doing: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise error_for(error.errno or errno.EIO, doing=doing, path=path) from error
+class _At:
+    """The open directory that holds `path`, and the name in it; an OSError inside becomes one of our errors."""
 
+    __slots__ = ("_directory", "_disk", "_mapped", "_path")
 
-def _opened(descriptor: int, path: str) -> PosixFile:
-    """The open file, when it is a regular one: O_NONBLOCK got us past a pipe's open, this keeps us from its bytes."""
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise not_a_file(path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return PosixFile(descriptor, path)
+    def __init__(self, disk: PosixDisk, path: str, doing: str) -> None:
+        self._disk = disk
+        self._path = checked_path(path)
+        self._mapped = Mapped(doing, disk._full(path))
 
+    def __enter__(self) -> tuple[int, str]:
+        parent, _, name = self._path.rpartition("/")
+        with self._mapped:
+            self._directory = self._disk._open_directory(parent)
+        return self._directory, name
 
-def _read_into(descriptor: int, view: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [view], offset)
-    data = os.pread(descriptor, len(view), offset)
-    view[: len(data)] = data
-    return len(data)
-
-
-def _sync(descriptor: int) -> None:
-    """Down to the platter or cell: macOS's fsync stops at the drive's cache, F_FULLFSYNC does not; a network file
-    system that knows no F_FULLFSYNC gets fsync."""
-    if _FULL_SYNC is not None:
-        try:
-            fcntl.fcntl(descriptor, _FULL_SYNC)
-        except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
-                raise
-        else:
-            return
-    os.fsync(descriptor)
-
-
-@functools.cache
-def _writeback_starter() -> Callable[[int, int, int, int], int] | None:
-    """Linux's sync_file_range, which Python does not offer; None elsewhere. Its errors return at the next fsync."""
-    import ctypes
-
-    try:
-        function = ctypes.CDLL(None).sync_file_range
-    except (OSError, AttributeError):
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    function.restype = ctypes.c_int
-    return lambda descriptor, offset, length, flags: int(function(descriptor, offset, length, flags))
-
-
-def _kind_of(mode: int) -> FileKind:
-    if stat.S_ISREG(mode):
-        return FileKind.FILE
-    if stat.S_ISDIR(mode):
-        return FileKind.DIRECTORY
-    return FileKind.SYMLINK if stat.S_ISLNK(mode) else FileKind.OTHER
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._directory)
+        self._mapped.__exit__(kind, error, trace)
 
 
 def _kind_of_entry(entry: os.DirEntry[str]) -> FileKind:
@@ -374,16 +243,3 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> FileKind:
     if entry.is_dir(follow_symlinks=False):
         return FileKind.DIRECTORY
     return FileKind.FILE if entry.is_file(follow_symlinks=False) else FileKind.OTHER
-
-
-def _info_of(found: os.stat_result) -> FileInfo:
-    return FileInfo(
-        kind=_kind_of(found.st_mode),
-        size=found.st_size,
-        mode=stat.S_IMODE(found.st_mode),
-        mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
-        inode=found.st_ino,
-        device=found.st_dev,
-        user=found.st_uid,
-    )

@@ -93,7 +93,7 @@ def test_a_failed_sync_never_succeeds_later(tmp_path: Path, monkeypatch: pytest.
     with contextlib.closing(PosixDisk(tmp_path).create("a")) as file:
         file.pwrite(b"x", 0)
         with monkeypatch.context() as patch:
-            patch.setattr("roost.disk.posix._sync", failing)
+            patch.setattr("roost.disk.posix_file.sync_down", failing)
             with pytest.raises(DiskFault, match="sync"):
                 file.sync()
         with pytest.raises(DiskFault, match="earlier sync failed"):
