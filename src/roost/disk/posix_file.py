@@ -172,6 +172,7 @@ def _kind_of(mode: int) -> FileKind:
 
 
 def info_of(found: os.stat_result) -> FileInfo:
+    """What the system says of a file, as the port tells it."""
     return FileInfo(
         kind=_kind_of(found.st_mode),
         size=found.st_size,
