@@ -38,7 +38,8 @@ from roost.core.errors import NotAdmitted
 from roost.core.ids import MachineId
 from roost.core.runtime import Runtime, SystemRuntime
 from roost.disk.port import Buffer, WriteFile
-from roost.disk.posix import PosixDisk, PosixFile
+from roost.disk.posix import PosixDisk
+from roost.disk.posix_file import PosixFile
 from roost.net import links
 from roost.net.stream import Accepted, Ends, Listener, Network, Peer, Stream
 from roost.node.node import Node, NodeOptions

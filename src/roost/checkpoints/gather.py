@@ -14,7 +14,6 @@ from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.target import Target
 from roost.codec.manifest import Manifest
-from roost.codec.planes import warm_up
 from roost.codec.safetensors import header_length, parse_header
 from roost.core.errors import RoostError, first_of
 from roost.core.ids import ObjectId
@@ -108,8 +107,6 @@ class _Gathering:
         broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                if any(self._manifest.chunks.codecs) and places:
-                    group.create_task(self._peers.runtime.in_thread(warm_up))
                 for _ in range(min(FETCHERS, len(places))):
                     group.create_task(self._fetch_some(todo))
         except* RoostError as errors:

@@ -24,16 +24,12 @@ from roost.checkpoints.room import note_shortage, why_nowhere
 from roost.checkpoints.rounds import prove, remember
 from roost.checkpoints.scan import Scan
 from roost.codec.manifest import Chunk, ChunkTable, Manifest, dedup_index, tree_digest
-from roost.codec.planes import RAW, Encoded, Scratch, encode, warm_up
+from roost.codec.planes import RAW, Encoded, Scratch, encode
 from roost.codec.records import encode_record, record_id
 from roost.core.checkpoint import CHUNK_BYTES_MAX, Redundancy
 from roost.core.errors import RoostError, UsageError, first_of
 from roost.core.ids import CheckpointName, NodeId, ObjectId
 from roost.disk.port import Disk
-
-WARM_BYTES_MIN = 64 * 1024 * 1024
-"""From this size on the codec is loaded beside the first reads, before it is known whether anything is new: reading and
-hashing takes longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +200,6 @@ class _Storing:
         broken: RoostError | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                if self._request.compress and self._scan.bytes >= WARM_BYTES_MIN:
-                    group.create_task(self._peers.runtime.in_thread(warm_up))
                 while True:
                     buffer = await self._buffers.windows.get()
                     cuts = await self._peers.runtime.in_thread(self._cutter.next_window, buffer)

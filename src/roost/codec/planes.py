@@ -33,8 +33,8 @@ from roost.core.errors import Damaged, Unsupported
 if TYPE_CHECKING:
     import numpy as np
 
-# numpy is loaded by whoever needs it first: that takes as long as a third of a command's start, and an unchanged store
-# of little needs none. The variable is read then; else a pool of threads would be made.
+# numpy is loaded by the first chunk, in the thread that encodes or decodes it: that takes as long as all else of a
+# command's start, and an unchanged store needs none. The variable is read then; else a pool of threads would be made.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 Octets: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
@@ -112,12 +112,6 @@ class Scratch:
     @cached_property
     def sample(self) -> Octets:
         return _empty(_SAMPLE_BYTES)
-
-
-def warm_up() -> None:
-    """Load numpy, which takes 0.1 s or more and which the first chunk would have to wait for. For a thread, beside what
-    comes before that chunk is encoded or decoded."""
-    import numpy as np  # noqa: F401
 
 
 def _empty(length: int) -> Octets:
