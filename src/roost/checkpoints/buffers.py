@@ -1,8 +1,8 @@
 """The buffers of one store: windows to read into, scratches to encode in, and room for small chunks on their way.
 
-All three are bounded, whatever the checkpoint's size. A chunk holds its window and its scratch until it is sent; a
-small one is copied out of them, so that a few kilobytes that wait for a node's fsync keep no chunk from being read and
-encoded.
+All three are bounded, whatever the checkpoint's size. A chunk holds its window and its scratch until it is sent, not
+until its node has it on the disk; a small one is copied out of them, so that a few kilobytes that wait for a connection
+keep no chunk from being read and encoded.
 """
 
 import asyncio

@@ -38,6 +38,13 @@ class Nowhere(RoostError):
         super().__init__("no node is left that takes a copy")
 
 
+class SentInVain(RoostError):
+    """All bytes of an object went to a node that then failed, and they are at hand no more: to be made again."""
+
+    def __init__(self) -> None:
+        super().__init__("a node failed after it was sent an object")
+
+
 @asynccontextmanager
 async def from_holders_only(object_id: ObjectId) -> AsyncIterator[Pieces | None]:
     """The `Remake` of an operation that has no bytes of its own."""
@@ -65,6 +72,35 @@ async def ask_all_have(
         for node in nodes:
             group.create_task(one(node))
     return holders, problems
+
+
+class _Out:
+    """An object's pieces on their way out. Once all are, `sent` is told, if anybody wants it, and they are gone."""
+
+    def __init__(self, sent: Callable[[], None] | None) -> None:
+        self._sent = sent
+        self._gone = False
+
+    def body(self, pieces: Pieces) -> Body:
+        """The pieces as a body to send."""
+        body = Body.of(*pieces)
+        return body if self._sent is None else Body(body.length, self._slices(body), self._held())
+
+    async def _slices(self, body: Body) -> AsyncIterator[memoryview]:
+        async for view in body.slices:
+            yield view
+        self._gone = True  # the next one was asked for: the last is out
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[None]:
+        yield
+        if self._gone and self._sent is not None:
+            self._sent()
+
+    def require_pieces(self) -> None:
+        """SentInVain when they are gone."""
+        if self._gone:
+            raise SentInVain
 
 
 @dataclass(slots=True)
@@ -115,12 +151,17 @@ class Delivery:
             return next((node for node in self.chooser.spare(object_id, held) if node not in but), None)
         return None
 
-    async def upload(self, object_id: ObjectId, pieces: Pieces) -> NodeId | None:
+    async def upload(
+        self, object_id: ObjectId, pieces: Pieces, *, sent: Callable[[], None] | None = None
+    ) -> NodeId | None:
         """Put the object on the next node of its line that takes it, and return that node; None when none does.
 
-        On return the pieces may be reused. A node that fails or is full is passed over from then on.
+        On return the pieces may be reused; with `sent` as soon as that is called: the last byte is out, and only the
+        node's word is missing, which has a disk to wait for. SentInVain when it then fails. A node that fails or is
+        full is passed over from then on.
         """
         length = self._sizes[object_id] = sum(len(piece) for piece in pieces)
+        out = _Out(sent)
         slow: set[NodeId] = set()
         while True:
             node = self._next_target(object_id, slow)
@@ -133,12 +174,14 @@ class Delivery:
                 return None
             try:
                 with self._busy(node, object_id):
-                    putting = self.peers.store(node).put(object_id, Body.of(*pieces))
+                    putting = self.peers.store(node).put(object_id, out.body(pieces))
                     new = await unless_overtaken(putting, self._overtaken(node, object_id, slow))
             except RoostError as error:
                 self._blame(node, error)
+                out.require_pieces()
                 continue
             if new is None:
+                out.require_pieces()
                 slow.add(node)
                 continue
             if new:

@@ -7,14 +7,14 @@ plain bytes an earlier version holds are neither encoded nor sent.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from roost.checkpoints.buffers import Buffers, Loan, Window
 from roost.checkpoints.catalogue import Catalogue
 from roost.checkpoints.cutting import Cut, Cutter, reread
-from roost.checkpoints.delivery import Delivery, Nowhere, Pieces, ask_all_have
+from roost.checkpoints.delivery import Delivery, Nowhere, Pieces, SentInVain, ask_all_have
 from roost.checkpoints.holding import Changed, Holding
 from roost.checkpoints.peers import Peers, Survey
 from roost.checkpoints.placement import Chooser
@@ -119,6 +119,8 @@ class _Storing:
         self._holding = holding
         self._cutter = Cutter(self._holding, scan, chunk_max=request.chunk_max)
         self._made: list[_Made | None] = []
+        self._offsets: list[int] = []
+        self._read = 0
         self._known: dict[bytes, Chunk] = {}
         self._under_way: dict[ObjectId, asyncio.Future[None]] = {}
         self._new: set[ObjectId] = set()
@@ -209,6 +211,8 @@ class _Storing:
                     for cut in cuts:
                         index = len(self._made)
                         self._made.append(None)
+                        self._offsets.append(self._read)
+                        self._read += len(cut.plain)
                         loan = await self._buffers.lend(window)
                         group.create_task(self._chunk(group, index, cut, loan))
         except* RoostError as errors:
@@ -221,7 +225,7 @@ class _Storing:
             made, encoded = await self._peers.runtime.in_thread(self._prepare, cut, loan.scratch)
             self._made[index] = made
             if encoded is not None:
-                await self._deliver(group, made.chunk.object_id, loan.to_send(encoded))
+                await self._deliver(group, made.chunk.object_id, loan.to_send(encoded), sent=loan.close)
             self._progress.advance(made.chunk.length)
         finally:
             loan.close()
@@ -246,8 +250,11 @@ class _Storing:
             digest.update(piece)
         return encoded, ObjectId(digest.digest())
 
-    async def _deliver(self, group: asyncio.TaskGroup, object_id: ObjectId, pieces: Pieces) -> None:
-        """Upload the object unless the same bytes are here or on their way already; passing on goes on behind."""
+    async def _deliver(
+        self, group: asyncio.TaskGroup, object_id: ObjectId, pieces: Pieces, *, sent: Callable[[], None]
+    ) -> None:
+        """Upload the object unless the same bytes are here or on their way already; passing on goes on behind. The
+        pieces are not used any more once `sent` is called."""
         if self._delivery.of(object_id):
             return
         other = self._under_way.get(object_id)
@@ -257,13 +264,20 @@ class _Storing:
         done = self._under_way[object_id] = asyncio.get_running_loop().create_future()
         self._new.add(object_id)
         try:
-            node = await self._delivery.upload(object_id, pieces)
+            node = await self._upload(object_id, pieces, sent)
         finally:
             done.set_result(None)
         if node is None:
             raise Nowhere
         self._spread_soon(group, object_id)
         self._make_good(group)
+
+    async def _upload(self, object_id: ObjectId, pieces: Pieces, sent: Callable[[], None]) -> NodeId | None:
+        try:
+            return await self._delivery.upload(object_id, pieces, sent=sent)
+        except SentInVain:
+            async with self._remake(object_id) as again:
+                return await self._delivery.upload(object_id, again) if again is not None else None
 
     def _make_good(self, group: asyncio.TaskGroup) -> None:
         """Have copies that went with a node which failed made again from their other holders now, beside what is still
@@ -314,18 +328,12 @@ class _Storing:
     @asynccontextmanager
     async def _remake(self, object_id: ObjectId) -> AsyncIterator[Pieces | None]:
         """The bytes of an object once more, from the files; None when no chunk of what we read makes them."""
-        offset, found = 0, None
-        for made in self._made:
-            assert made is not None
-            if made.chunk.object_id == object_id:
-                found = made
-                break
-            offset += made.chunk.length
-        if found is None:
-            yield None
-            return
-        async with self._buffers.scratch() as scratch:
-            yield await self._peers.runtime.in_thread(self._make_again, found, offset, scratch, object_id)
+        for made, offset in zip(self._made, self._offsets, strict=True):
+            if made is not None and made.chunk.object_id == object_id:
+                async with self._buffers.scratch() as scratch:
+                    yield await self._peers.runtime.in_thread(self._make_again, made, offset, scratch, object_id)
+                return
+        yield None
 
     def _make_again(self, made: _Made, offset: int, scratch: Scratch, object_id: ObjectId) -> Pieces | None:
         plain = memoryview(bytearray(made.chunk.length))

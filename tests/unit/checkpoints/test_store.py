@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -26,12 +27,13 @@ from checkpoint_kits import (
     write_file,
     write_tree,
 )
+from roost.checkpoints import buffers
 from roost.checkpoints.holding import Changed
 from roost.checkpoints.peers import Peers
 from roost.checkpoints.placement import line
 from roost.checkpoints.progress import Progress
 from roost.checkpoints.scan import scan
-from roost.checkpoints.store import Receipt, StoreRequest, store
+from roost.checkpoints.store import Receipt, StoreRequest, _Storing, store
 from roost.codec.manifest import CODEC_RAW, Manifest
 from roost.codec.records import Tombstone, encode_record
 from roost.core.checkpoint import Redundancy
@@ -342,9 +344,10 @@ async def turns_read_only(kit: Kit, call: Call) -> None:
 
 @pytest.mark.parametrize("fault", [crashes, freezes, fills_up, turns_read_only])
 @pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("late", [False, True], ids=["when it is asked", "before it answers"])
 @pytest.mark.parametrize("request_type", [Put, Commit])
 def test_a_node_that_fails_on_the_way_is_passed_over_and_its_part_goes_elsewhere(
-    fault: Fault, at: int, request_type: type
+    fault: Fault, at: int, request_type: type, *, late: bool
 ) -> None:
     async def scenario(kit: Kit) -> None:
         node = kit.nodes[2]
@@ -354,9 +357,13 @@ def test_a_node_that_fails_on_the_way_is_passed_over_and_its_part_goes_elsewhere
         async def handle(call: Call) -> Reply:
             nonlocal seen
             seen += 1
-            if seen == at:
+            now = seen == at
+            if now and not late:
                 await fault(kit, call)
-            return await inner(call)
+            reply = await inner(call)
+            if now and late:
+                await fault(kit, call)
+            return reply
 
         node.handlers[request_type] = handle
         begun = kit.runtime.now()
@@ -364,7 +371,7 @@ def test_a_node_that_fails_on_the_way_is_passed_over_and_its_part_goes_elsewhere
         assert seen >= 1
         await check_stored(kit, receipt, 2)
         assert not receipt.degraded
-        if seen >= at and fault is not fills_up:
+        if seen >= at and fault is not fills_up and not (late and fault is turns_read_only):
             assert node.node_id not in receipt.nodes
             assert any("node" in note for note in receipt.notes)
         assert kit.runtime.now() - begun < 20
@@ -372,6 +379,58 @@ def test_a_node_that_fails_on_the_way_is_passed_over_and_its_part_goes_elsewhere
         kit.world.thaw(node.host)
         if fault is not crashes:
             node.disk.bytes_max, node.disk.read_only = None, False
+        await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+
+    simulate(scenario)
+
+
+def test_what_waits_for_a_disk_holds_up_no_other_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffers, "SMALL_AT_ONCE", 0)
+    sync_s, chunks = 5.0, 40
+
+    async def scenario(kit: Kit) -> None:
+        for node in kit.nodes.values():
+
+            async def slowly(call: Call, inner: Handler = node.handlers[Put]) -> Reply:
+                reply = await inner(call)
+                await kit.runtime.sleep(sync_s)
+                return reply
+
+            node.handlers[Put] = slowly
+        begun = kit.runtime.now()
+        receipt = await kit.store({f"{number:02}.bin": noise(2 * UNIT, number) for number in range(chunks)})
+        assert receipt.chunks_new == chunks
+        assert kit.runtime.now() - begun < chunks / buffers.ENCODERS * sync_s / 2
+        await kit.gather()
+        assert kit.gathered_tree() == kit.stored_tree()
+
+    simulate(scenario)
+
+
+def test_an_object_that_was_sent_in_vain_is_made_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    remade: list[ObjectId] = []
+    inner = _Storing._make_again
+
+    def make_again(self: _Storing, made: Any, offset: int, scratch: Any, object_id: ObjectId) -> Any:
+        remade.append(object_id)
+        return inner(self, made, offset, scratch, object_id)
+
+    monkeypatch.setattr(_Storing, "_make_again", make_again)
+
+    async def scenario(kit: Kit) -> None:
+        remade.clear()
+        node, (put,) = kit.nodes[2], (kit.nodes[2].handlers[Put],)
+
+        async def handle(call: Call) -> Reply:
+            await put(call)
+            kit.crash(2)
+            raise Unreachable("nobody hears it")
+
+        node.handlers[Put] = handle
+        receipt = await kit.store({f"f{n}": noise(2 * UNIT, n) for n in range(8)})
+        await check_stored(kit, receipt, 2)
+        assert remade
         await kit.gather()
         assert kit.gathered_tree() == kit.stored_tree()
 
