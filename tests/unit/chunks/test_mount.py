@@ -86,6 +86,23 @@ def test_a_disk_that_is_not_mounted_any_more_is_a_fault_and_nothing_is_forgotten
     simulate(scenario)
 
 
+@pytest.mark.parametrize("use", ["a put", "a put of what is here"])
+def test_another_disk_at_the_same_place_is_a_fault_and_takes_nothing(use: str) -> None:
+    async def scenario(kept: Kept) -> None:
+        await kept.store.put(object_id(b"looked at"), Body.of(b"looked at"))
+        kept.disk.rename("chunks", "away")
+        other = DiskChunkStore(kept.disk, SimRuntime(random.Random(2)), reserve_bytes=0)
+        await other.open()
+        await other.put(KEPT, Body.of(DATA))
+        there = kept.disk.contents()
+        with pytest.raises(DiskFault, match="names another store"):
+            await USES[use](kept.store)
+        assert kept.disk.contents() == there
+        assert await kept.store.have([KEPT]) == [False]
+
+    simulate(scenario)
+
+
 def test_who_wants_a_promise_makes_the_node_look_first() -> None:
     async def scenario(kept: Kept) -> None:
         kept.unmount()
