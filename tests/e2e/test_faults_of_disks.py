@@ -213,7 +213,7 @@ def test_fault_17_a_full_disk_sends_copies_elsewhere_and_keeps_what_it_has(small
     free = os.statvfs(small.home)
     records = sum(file.stat().st_blocks * 512 for folder in ("records", "state") for file in small.files(folder))
     assert free.f_bavail * free.f_frsize + records >= 2 * 1024 * 1024, "chunks leave the reserve to what must be kept"
-    with (small.home / "filler").open("wb") as file, pytest.raises(OSError):
+    with (small.home / "filler").open("wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(64 * 1024))
             file.flush()
