@@ -206,10 +206,11 @@ def noise(setting: Setting) -> None:
 
 def store_disturbed(setting: Setting, what: str, do: str) -> None:
     store_s = setting.table.value("store")
+    arguments: list[object] = ["store", setting.model(), "--name", NAME]
+    if store_s is None:
+        with setting.cluster() as undisturbed:  # one of its own: what it holds afterwards need not be sent again
+            store_s = undisturbed.roost(*arguments).seconds
     with setting.cluster() as cluster:
-        arguments: list[object] = ["store", setting.model(), "--name", NAME]
-        if store_s is None:
-            store_s = cluster.roost(*arguments, "--name", "bench/undisturbed").seconds
         measured = cluster.disturbed(
             "m3", lambda node: getattr(node, do)(), after_bytes=round(setting.bytes / 3), arguments=arguments
         )
