@@ -273,6 +273,8 @@ class _Storing:
         self._make_good(group)
 
     async def _upload(self, object_id: ObjectId, pieces: Pieces, sent: Callable[[], None]) -> NodeId | None:
+        """The node that has it; None when none takes it. If one fails after it was sent all, it is made from the file
+        again, which is still open: `Changed` when that is another by now."""
         try:
             return await self._delivery.upload(object_id, pieces, sent=sent)
         except SentInVain:
